@@ -1,0 +1,100 @@
+"""Ids and frozen records: what HeartLink's nouns are made of. No behaviour, no I/O."""
+
+from __future__ import annotations
+
+from typing import Literal, NewType
+
+import msgspec
+
+UserId = NewType("UserId", str)
+RoomId = NewType("RoomId", str)
+SessionId = NewType("SessionId", str)
+
+RoomKind = Literal["private", "group", "public"]
+RoomRole = Literal["owner", "admin", "member", "guest"]
+Status = Literal["online", "busy", "away", "offline"]
+MessageType = Literal["text", "image", "file", "voice", "video", "system"]
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """An account. Times are epoch milliseconds; ``fold`` is the name after NFKC and case folding."""
+
+    id: UserId
+    username: str
+    fold: str
+    display_name: str
+    password_hash: str
+    created_at_ms: int
+    tokens_not_before_ms: int = 0
+    avatar_url: str = ""
+    bio: str = ""
+    tags: tuple[str, ...] = ()
+    locale: str = ""
+    is_active: bool = True
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who speaks, and by which token: a session id ends all tokens refreshed from one log-in."""
+
+    user: User
+    session_id: SessionId
+    expires_at_ms: int
+    by: Literal["bearer", "query", "ticket", "cookie", "subprotocol"]
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """A room as stored. ``name`` may be empty: pages then show the other members."""
+
+    id: RoomId
+    name: str
+    kind: RoomKind
+    owner_id: UserId
+    created_at_ms: int
+    ended_at_ms: int | None = None
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A membership: one user's role in one room."""
+
+    room_id: RoomId
+    user_id: UserId
+    role: RoomRole
+    joined_at_ms: int
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """Whom a grant speaks of; ``id`` is empty for everyone and anonymous."""
+
+    kind: Literal["user", "role", "group", "everyone", "anonymous"]
+    id: str = ""
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """One grant (PROTOCOL 4.4): gives or denies a permission to a subject in a scope, perhaps until a time."""
+
+    id: str
+    subject: Subject
+    permission: str
+    scope: str = "*"
+    effect: Literal["allow", "deny"] = "allow"
+    expires_at_ms: int | None = None
+
+
+class Invite(msgspec.Struct, frozen=True, kw_only=True):
+    """An invite link: who made it for which room, until when, for how many."""
+
+    code: str
+    room_id: RoomId
+    made_by: UserId
+    created_at_ms: int
+    expires_at_ms: int | None = None
+    max_uses: int | None = None
+    uses: int = 0
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a user has read a room: a cursor that only rises."""
+
+    room_id: RoomId
+    user_id: UserId
+    up_to: int

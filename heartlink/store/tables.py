@@ -1,0 +1,22 @@
+"""All collections and their keys, in one table."""
+
+from __future__ import annotations
+
+from heartlink.store.backend import Collection
+
+META = Collection("meta")
+USERS = Collection("users", text=("fold",), unique=(("fold",),))
+ENDED_SESSIONS = Collection("ended_sessions", integer=("expires_ms",), indexes=(("expires_ms",),))
+ROOMS = Collection("rooms", text=("kind",), indexes=(("kind",),))
+MEMBERS = Collection("members", text=("room", "user"), indexes=(("room",), ("user",)))
+GRANTS = Collection("grants", text=("scope", "subject"), indexes=(("scope",), ("subject",)))
+INVITES = Collection("invites", text=("room",), indexes=(("room",),))
+RECEIPTS = Collection("receipts", text=("room", "user"), integer=("up_to",), indexes=(("room",), ("user",)))
+MESSAGES = Collection(
+    "messages",
+    text=("room", "dedup"),
+    integer=("seq", "rev"),
+    unique=(("room", "seq"), ("room", "rev"), ("dedup",)),
+)
+
+ALL = (META, USERS, ENDED_SESSIONS, ROOMS, MEMBERS, GRANTS, INVITES, RECEIPTS, MESSAGES)
