@@ -1,0 +1,426 @@
+import { Backoff } from "./backoff.js";
+import { Emitter } from "./emitter.js";
+import { HeartLinkError } from "./errors.js";
+import { Outbox } from "./outbox.js";
+import { People } from "./people.js";
+import { Sender } from "./sender.js";
+import { ReconnectingSocket } from "./socket.js";
+import { Timeline } from "./timeline.js";
+
+const PAGE_SIZE = 50;
+const LARGEST_PAGE = 200;
+const MOST_PAGES_FOR_ONE_JUMP = 50;
+const TYPING_EVERY_MS = 3000;
+const READ_EVERY_MS = 400;
+/** Frame type -> what the room does with it; filled inside the class, where its private parts are in reach. */
+let FRAMES = {};
+
+/**
+ * One room, live: its history, its people and its outbox, kept right through lost connections, reloads and restarts.
+ *
+ * Events (`room.on(name, listener)`; detail in brackets):
+ * - `state` {name, retryAt?, error?}: "connecting" | "catching_up" | "live" | "waiting" | "stopped"
+ * - `history` null: the timeline was replaced; `message` M: a new one at the end; `change` {message, change}: one in a new form
+ * - `outbox` null; `people` null: members, presence, read marks or typing changed
+ * - `room` {…}, `capabilities` [..]: what may be drawn changed; `beat` {kind, ms?}: the server gave a sign of life
+ * - `refused` HeartLinkError: the server refused something no outbox entry stands for
+ * - `ended` / `revoked` (frame): what the room's last frame said; `gap` {expected, got}; `frame` (every frame, as received)
+ */
+export class Room extends Emitter {
+  #rest;
+  #socket;
+  #sender;
+  #storage;
+  #scope;
+  #position = null;
+  #epoch = null;
+  #replay = null;
+  #generation = 0;
+  #farewell = null;
+  #typingSentAt = 0;
+  #readWanted = 0;
+  #readSent = 0;
+  #readTimer = null;
+  #olderPage = null;
+
+  /** Made by `HeartLink.room`, which knows the addresses and who speaks. */
+  constructor({ id, me, rest, storage, scope, tabId, address, renew, pingSeconds, backoff }) {
+    super();
+    this.id = id;
+    /** {id, username, display_name, …} of the one who speaks */
+    this.me = me;
+    /** R of PROTOCOL 5 as far as known: name, kind, status, members_count, … */
+    this.info = { id, name: "", kind: "group", status: "active" };
+    this.capabilities = new Set();
+    this.limits = {};
+    this.timeline = new Timeline();
+    this.people = new People(() => this.emit("people", null));
+    this.state = { name: "stopped", error: null };
+    this.#rest = rest;
+    this.#storage = storage;
+    this.#scope = scope;
+    this.outbox = new Outbox({ scope, storage, tabId });
+    this.outbox.on("change", () => this.emit("outbox", null));
+    this.#socket = new ReconnectingSocket({
+      address: () => address(id, this.#position === null ? {} : { since: this.#position, epoch: this.#epoch }),
+      explain: () => rest.explainSocket(`/ws/chat/${encodeURIComponent(id)}/`),
+      renew,
+      pingSeconds,
+      backoff,
+    });
+    this.#sender = new Sender({
+      outbox: this.outbox,
+      send: (frame) => this.#socket.send(frame),
+      noAnswer: () => this.#socket.restart("no_answer"),
+    });
+    this.#socket.on("state", (state) => this.#followSocket(state));
+    this.#socket.on("down", ({ code }) => this.#lost(code));
+    this.#socket.on("frame", (frame) => this.#receive(frame));
+    this.#socket.on("pong", ({ ms }) => this.emit("beat", { kind: "pong", ms }));
+  }
+
+  /** Loads the newest page of history, then connects. Never throws: what happens is told by `state`. */
+  async open() {
+    if (this.state.name !== "stopped") return;
+    const generation = ++this.#generation;
+    this.#setState({ name: "connecting" });
+    if (this.#position === null) await this.#loadNewest(generation).catch(() => {});
+    if (generation === this.#generation) this.#socket.open();
+  }
+
+  close() {
+    this.#generation += 1;
+    this.#socket.close();
+    this.#sender.stop();
+    this.people.nobodyTypes();
+    clearTimeout(this.#readTimer);
+    this.outbox.dispose();
+  }
+
+  /** The network is back, or somebody looks at the page again. */
+  wake() {
+    this.#socket.retryNow();
+  }
+
+  can(capability) {
+    return this.capabilities.has(capability);
+  }
+
+  // --- what the user does
+
+  /**
+   * Puts a message into the outbox; it is sent as soon as that is possible and leaves the outbox when it is stored.
+   * @param {string} content
+   * @param {{replyTo?: object, messageType?: string}} [more] replyTo: the message M that is answered
+   * @returns {object} the outbox entry
+   * @throws {HeartLinkError} too_large, invalid_parameters
+   */
+  send(content, { replyTo = null, messageType = "text" } = {}) {
+    const most = this.limits.message_chars;
+    if (!content.trim()) throw new HeartLinkError("invalid_parameters", "The message is empty.", { fix: "Write something." });
+    if (most && [...content].length > most) {
+      throw new HeartLinkError("too_large", "The message is too long.", { fix: `Stay within ${most} characters.` });
+    }
+    const quote = replyTo && { id: replyTo.id, sender: replyTo.sender, excerpt: replyTo.content.slice(0, 120) };
+    const entry = this.outbox.add({ room_id: this.id, content, message_type: messageType, reply_to: quote });
+    this.#typingSentAt = 0;
+    this.#sender.pump();
+    return entry;
+  }
+
+  /** Tries a failed entry once more. */
+  retry(clientId) {
+    const entry = this.outbox.get(clientId);
+    if (!entry) return;
+    this.outbox.update(clientId, { state: "queued", error: null, attempts: 0, owner: this.outbox.tabId });
+    this.#sender.pump();
+  }
+
+  discard(clientId) {
+    this.outbox.remove(clientId);
+  }
+
+  /** "stored" or "read" for one's own message. */
+  statusOf(message) {
+    return message.is_read || this.people.readersOf(message.id, this.me.id).length ? "read" : "stored";
+  }
+
+  edit = (id, content) => this.#change(this.#rest.editMessage(this.id, id, content), "edited");
+  delete = (id) => this.#change(this.#rest.deleteMessage(this.id, id), "deleted");
+  react = (id, emoji, on) => this.#change(this.#rest.react(this.id, id, emoji, on), "reactions");
+
+  /** Call at each key press: says so at most every few seconds. */
+  typing(what = "text") {
+    const now = Date.now();
+    if (now - this.#typingSentAt < TYPING_EVERY_MS) return;
+    if (this.#socket.send({ type: "typing", is_typing: true, what })) this.#typingSentAt = now;
+  }
+
+  stopTyping() {
+    if (!this.#typingSentAt) return;
+    this.#typingSentAt = 0;
+    this.#socket.send({ type: "typing", is_typing: false });
+  }
+
+  /** Everything up to this message was seen. Sent soon, and again after a lost connection. */
+  markRead(upTo) {
+    if (upTo <= this.#readWanted) return;
+    this.#readWanted = upTo;
+    this.#readTimer ??= setTimeout(() => this.#sendRead(), READ_EVERY_MS);
+  }
+
+  /** @param {"online" | "busy" | "away" | "offline"} status */
+  setStatus(status) {
+    this.#socket.send({ type: "online_status", status });
+  }
+
+  /** What was typed and not sent, kept for this room. */
+  get draft() {
+    return this.#storage.getItem(`heartlink:draft:${this.#scope}`) ?? "";
+  }
+  set draft(text) {
+    const key = `heartlink:draft:${this.#scope}`;
+    try {
+      if (text) this.#storage.setItem(key, text);
+      else this.#storage.removeItem(key);
+    } catch {
+      // A full storage: the draft lives in the input field alone.
+    }
+  }
+
+  // --- history
+
+  /** @returns {Promise<object[]>} the messages right before the oldest loaded one, oldest first */
+  loadOlder(limit = PAGE_SIZE) {
+    if (!this.timeline.hasMore) return Promise.resolve([]);
+    this.#olderPage ??= this.#fetchOlder(limit).finally(() => (this.#olderPage = null));
+    return this.#olderPage;
+  }
+
+  /** Loads back until the message is here. @returns {Promise<boolean>} false when it cannot be reached */
+  async loadUntil(id) {
+    for (let page = 0; page < MOST_PAGES_FOR_ONE_JUMP && !this.timeline.has(id); page += 1) {
+      if (!this.timeline.hasMore || id > (this.timeline.newestId ?? 0)) return false;
+      await this.loadOlder(LARGEST_PAGE);
+    }
+    return this.timeline.has(id);
+  }
+
+  async #fetchOlder(limit) {
+    const before = this.timeline.oldestId;
+    const page = await this.#rest.messages(this.id, { before, limit });
+    if (before !== this.timeline.oldestId) return [];
+    return this.timeline.prepend(page.messages, page.has_more);
+  }
+
+  async #loadNewest(generation) {
+    const page = await this.#rest.messages(this.id, { limit: PAGE_SIZE });
+    if (generation !== this.#generation) return;
+    this.timeline.replace(page.messages, page.has_more);
+    if (this.#position === null) {
+      this.#position = page.last_seq;
+      this.#epoch = page.epoch;
+    }
+    this.#acknowledgeAll(page.messages);
+    this.emit("history", null);
+  }
+
+  /** The server cannot replay what was missed: read it anew, as often as it takes while this connection lasts. */
+  async #reload() {
+    const generation = this.#generation;
+    const backoff = new Backoff();
+    while (generation === this.#generation) {
+      try {
+        await this.#loadNewest(generation);
+        if (generation === this.#generation) this.#goLive();
+        return;
+      } catch (error) {
+        if (!error.isTemporary) return this.emit("refused", error);
+        await new Promise((resolve) => setTimeout(resolve, backoff.next()));
+      }
+    }
+  }
+
+  async #change(request, change) {
+    const message = await request;
+    if (message?.id && this.timeline.apply(message) === "changed") this.emit("change", { message, change });
+    return message;
+  }
+
+  // --- connection
+
+  #setState(state) {
+    this.state = state;
+    this.emit("state", state);
+  }
+
+  #followSocket(state) {
+    if (state.name === "open") this.#setState({ name: "catching_up" });
+    else if (state.name === "stopped") this.#setState({ ...state, error: this.#farewell ?? state.error });
+    else this.#setState(state);
+  }
+
+  #lost(code) {
+    this.#generation += 1;
+    this.#replay = null;
+    if (code === 1009) this.#sender.refuseInFlight("too_large", "The message is larger than the server takes.");
+    this.#sender.stop();
+    this.#readSent = 0;
+    this.#typingSentAt = 0;
+    this.people.nobodyTypes();
+  }
+
+  #goLive() {
+    this.#setState({ name: "live" });
+    this.#sender.start();
+    if (this.#readWanted) this.#sendRead();
+  }
+
+  #sendRead() {
+    clearTimeout(this.#readTimer);
+    this.#readTimer = null;
+    const known = Math.max(this.#readSent, this.people.get(this.me.id)?.read_up_to ?? 0);
+    if (this.#readWanted <= known) return;
+    if (this.#socket.send({ type: "read_status", up_to: this.#readWanted })) this.#readSent = this.#readWanted;
+  }
+
+  #acknowledgeAll(messages) {
+    for (const message of messages) if (message.is_own && message.client_id) this.#sender.acknowledge(message.client_id);
+  }
+
+  // --- what arrives
+
+  #receive(frame) {
+    this.emit("frame", frame);
+    FRAMES[frame.type]?.(this, frame);
+  }
+
+  #greet(frame) {
+    this.#farewell = null;
+    this.#socket.heartbeatSeconds = frame.heartbeat_interval ?? 30;
+    this.me = { ...this.me, ...frame.user_profile };
+    this.info = { ...this.info, ...frame.room };
+    this.limits = frame.limits ?? {};
+    this.people.replace(frame.members ?? []);
+    this.#setCapabilities(frame.capabilities ?? []);
+    this.emit("room", this.info);
+    this.emit("beat", { kind: "greeting" });
+    if (frame.resume === "changes") {
+      this.#replay = { upTo: frame.last_seq, waiting: [] };
+      return;
+    }
+    if (this.#epoch !== null && frame.epoch !== this.#epoch) this.timeline.clear();
+    if (frame.resume_reason === "ahead_of_server") this.timeline.clear();
+    this.#position = frame.last_seq;
+    this.#epoch = frame.epoch;
+    this.#reload();
+  }
+
+  #caughtUp(frame) {
+    const { waiting } = this.#replay ?? { waiting: [] };
+    this.#replay = null;
+    this.#position = Math.max(this.#position, frame.last_seq);
+    this.#goLive();
+    for (const held of waiting) this.#take(held);
+  }
+
+  /** Live frames come in the order of their numbers and without holes; a replay has each message once, in its last form. */
+  #take(frame) {
+    const rev = frame.message.rev;
+    if (frame.duplicate) return this.#apply(frame);
+    if (this.#replay) {
+      if (rev > this.#replay.upTo) {
+        this.#replay.waiting.push(frame);
+        return;
+      }
+      this.#position = Math.max(this.#position, rev);
+      this.#apply(frame);
+      return;
+    }
+    if (rev > this.#position + 1) {
+      this.emit("gap", { expected: this.#position + 1, got: rev });
+      this.#socket.restart("gap");
+      return;
+    }
+    this.#position = Math.max(this.#position, rev);
+    this.#apply(frame);
+  }
+
+  #apply({ message, change = "edited" }) {
+    const result = this.timeline.apply(message);
+    if (message.is_own && message.client_id) this.#sender.acknowledge(message.client_id);
+    this.people.stoppedTyping(message.sender_id);
+    if (result === "added") this.emit("message", message);
+    else if (result === "changed") this.emit("change", { message, change });
+    this.emit("beat", { kind: "message", isOwn: message.is_own });
+  }
+
+  #read(frame) {
+    const rose = this.people.read(frame.user_id, frame.up_to);
+    if (rose && frame.user_id === this.me.id) this.#readWanted = Math.max(this.#readWanted, frame.up_to);
+  }
+
+  #setCapabilities(capabilities) {
+    this.capabilities = new Set(capabilities);
+    this.emit("capabilities", capabilities);
+  }
+
+  #mergeRoom(room) {
+    this.info = { ...this.info, ...room };
+    if (room.members) this.people.replace(room.members);
+    this.emit("room", this.info);
+  }
+
+  /** Reads the room over REST: members with their roles, the owner, the access of guests. */
+  async refresh() {
+    const room = await this.#rest.room(this.id);
+    this.#mergeRoom(room);
+    if (room.capabilities) this.#setCapabilities(room.capabilities);
+    return room;
+  }
+
+  #refuse(frame) {
+    const error = HeartLinkError.fromFrame(frame);
+    if (frame.client_id && this.outbox.get(frame.client_id)) this.#sender.refuse(frame.client_id, error);
+    else this.emit("refused", error);
+  }
+
+  #remember(event, frame) {
+    const because = Array.isArray(frame.because) ? frame.because.join(" ") : (frame.because ?? frame.message ?? "");
+    const code = event === "ended" ? "ended" : "forbidden";
+    this.#farewell = new HeartLinkError(code, because || (event === "ended" ? "This room was ended." : "You may no longer be here."));
+    if (event === "ended") this.#mergeRoom({ status: "ended" });
+    this.emit(event, frame);
+  }
+
+  static {
+    FRAMES = {
+      connection_established: (room, frame) => room.#greet(frame),
+      caught_up: (room, frame) => room.#caughtUp(frame),
+      chat_message: (room, frame) => room.#take(frame),
+      message_updated: (room, frame) => room.#take(frame),
+      error: (room, frame) => room.#refuse(frame),
+      heartbeat: (room) => room.emit("beat", { kind: "heartbeat" }),
+      read_status_update: (room, frame) => room.#read(frame),
+      user_typing: (room, frame) => {
+        if (frame.user_id === room.me.id) return;
+        if (frame.is_typing) room.people.isTyping(frame.user_id, frame.username, frame.what);
+        else room.people.stoppedTyping(frame.user_id);
+      },
+      user_joined: (room, frame) => room.people.update(frame.user_id, { status: "online" }),
+      user_left: (room, frame) => {
+        room.people.stoppedTyping(frame.user_id);
+        room.people.update(frame.user_id, { status: "offline", last_seen: frame.last_seen });
+      },
+      presence: (room, frame) => room.people.update(frame.user_id, { status: frame.status, last_seen: frame.last_seen }),
+      member_added: (room) => room.refresh().catch(() => {}),
+      member_removed: (room, frame) => room.people.remove(frame.user_id ?? frame.member?.user_id),
+      room_updated: (room, frame) => room.#mergeRoom(frame.room ?? {}),
+      capabilities_changed: (room, frame) => room.#setCapabilities(frame.capabilities),
+      access_revoked: (room, frame) => room.#remember("revoked", frame),
+      room_ended: (room, frame) => room.#remember("ended", frame),
+      // Calls (video_call_invite, call_created, video_call_status, call_signal) are heard through `frame` until they have a place here.
+    };
+  }
+}
+
