@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Refusal(Exception):
     """A request that was understood and not done: code, sentence, fix (PROTOCOL 2.2, 2.4).
 
@@ -84,9 +84,7 @@ def missing_parameters(name: str, where: str) -> Refusal:
 
 
 def unsupported_data() -> Refusal:
-    return Refusal(
-        "unsupported_data", 400, "Binary frames are not spoken here.", "Send JSON as a text frame."
-    )
+    return Refusal("unsupported_data", 400, "Binary frames are not spoken here.", "Send JSON as a text frame.")
 
 
 def unknown_message_type(name: str, nearest: str | None) -> Refusal:
@@ -256,9 +254,7 @@ def store_unavailable() -> Refusal:
 
 
 def busy(what: str) -> Refusal:
-    return Refusal(
-        "busy", 503, f"Too many {what} are waiting.", "Try again in a moment.", retry_after_seconds=1.0
-    )
+    return Refusal("busy", 503, f"Too many {what} are waiting.", "Try again in a moment.", retry_after_seconds=1.0)
 
 
 def draining() -> Refusal:

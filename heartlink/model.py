@@ -98,3 +98,51 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     room_id: RoomId
     user_id: UserId
     up_to: int
+
+
+class ReplyTo(msgspec.Struct, frozen=True):
+    """What a reply quotes: the message's id, its sender's name, the beginning of its text."""
+
+    id: int
+    sender: str
+    excerpt: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """M of PROTOCOL 3.2 without what depends on who looks (``is_own``, ``is_read``).
+
+    ``id`` is the sequence number at creation, ``rev`` that of the last change, ``seq`` the number that brought the
+    message into the state shown (so ``seq == rev``): over all frames of a room ``seq`` is dense.
+    """
+
+    id: int
+    seq: int
+    rev: int
+    client_id: str | None
+    room_id: RoomId
+    sender: str
+    sender_id: UserId
+    sender_name: str
+    sender_avatar: str
+    content: str
+    message_type: MessageType
+    file_url: str = ""
+    file: None = None
+    reply_to: ReplyTo | None = None
+    reactions: dict[str, list[str]] = {}
+    mentions: tuple[UserId, ...] = ()
+    created_at: str
+    edited_at: str | None = None
+    deleted: bool = False
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message as the store has it: the record, its JSON (the same bytes go into frames), and its dedup key.
+
+    ``fingerprint`` is a digest of what was first sent under the ``client_id``, so that a retry is told from a conflict.
+    """
+
+    message: Message
+    body: bytes
+    dedup: str
+    fingerprint: str

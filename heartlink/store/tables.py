@@ -14,7 +14,7 @@ INVITES = Collection("invites", text=("room",), indexes=(("room",),))
 RECEIPTS = Collection("receipts", text=("room", "user"), integer=("up_to",), indexes=(("room",), ("user",)))
 MESSAGES = Collection(
     "messages",
-    text=("room", "dedup"),
+    text=("room", "dedup", "fingerprint"),
     integer=("seq", "rev"),
     unique=(("room", "seq"), ("room", "rev"), ("dedup",)),
 )
