@@ -1,8 +1,8 @@
 """Who may do what: a pure resolver over grants (PROTOCOL 4.4). No I/O, no clock of its own.
 
-A *grant* gives or denies a permission (``resource.action``, ``*`` in either half) to a subject within a scope (``*`` or
-``room:<id>``). Deny beats allow at the same scope, a narrower scope beats a wider one, and silence is no. The roles of a
-room are grants in that room's scope: :func:`membership_grants` says which.
+A *grant* gives or denies a permission (``resource.action``, ``*`` in either half) to a subject within a scope (``*``
+or ``room:<id>``). Deny beats allow at the same scope, a narrower scope beats a wider one, and silence is no. The roles
+of a room are grants in that room's scope: :func:`membership_grants` says which.
 """
 
 from __future__ import annotations
@@ -45,11 +45,6 @@ def room_scope(room_id: RoomId) -> str:
     return f"room:{room_id}"
 
 
-def subject_key(subject: Subject) -> str:
-    """A subject as one text, for the store's key."""
-    return f"{subject.kind}:{subject.id}"
-
-
 def membership_grants(member: Member) -> list[Grant]:
     """The grants that a membership is."""
     scope = room_scope(member.room_id)
@@ -60,20 +55,18 @@ def membership_grants(member: Member) -> list[Grant]:
     ]
 
 
-def guest_access_grant(room_id: RoomId) -> Grant:
-    """The grant by which people who are not signed in may read a room."""
+def guest_access_grants(room_id: RoomId) -> list[Grant]:
+    """The grants by which anybody may read a room, signed in or not."""
     scope = room_scope(room_id)
-    return Grant(id=f"{scope}:anonymous:chat.read", subject=ANONYMOUS, permission="chat.read", scope=scope)
+    return [
+        Grant(id=f"{scope}:{subject.kind}:chat.read", subject=subject, permission="chat.read", scope=scope)
+        for subject in (ANONYMOUS, EVERYONE)
+    ]
 
 
 def subjects_of(user_id: UserId | None) -> tuple[Subject, ...]:
-    """The subjects whose grants count for a user, or for somebody who is not signed in.
-
-    What was granted to *anonymous* is open to whoever is signed in as well: nobody loses by signing in.
-    """
-    if user_id is None:
-        return (ANONYMOUS,)
-    return (Subject("user", user_id), EVERYONE, ANONYMOUS)
+    """The subjects whose grants count for a user, or for somebody who is not signed in."""
+    return (ANONYMOUS,) if user_id is None else (Subject("user", user_id), EVERYONE)
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ class Backend(Protocol):
     """What HeartLink asks of a database."""
 
     name: str
-    """What the start-up line says: for instance ``SQLite in ./data`` or ``MongoDB at host:27017 (database heartlink)``."""
+    """What the start-up line says: ``SQLite in ./data``, ``MongoDB at host:27017 (database heartlink)``."""
 
     async def open(self, collections: Sequence[Collection]) -> None:
         """Connect, lock, check, make collections and indexes; raise StartupFailure with one line where that fails."""

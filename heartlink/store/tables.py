@@ -10,7 +10,7 @@ ENDED_SESSIONS = Collection("ended_sessions", integer=("expires_ms",), indexes=(
 ROOMS = Collection("rooms", text=("kind",), indexes=(("kind",),))
 MEMBERS = Collection("members", text=("room", "user"), indexes=(("room",), ("user",)))
 GRANTS = Collection("grants", text=("scope", "subject"), indexes=(("scope",), ("subject",)))
-INVITES = Collection("invites", text=("room",), indexes=(("room",),))
+INVITES = Collection("invites", text=("room",), integer=("uses",), indexes=(("room",),))
 RECEIPTS = Collection("receipts", text=("room", "user"), integer=("up_to",), indexes=(("room",), ("user",)))
 MESSAGES = Collection(
     "messages",
