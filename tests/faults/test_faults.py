@@ -1,0 +1,23 @@
+"""Acknowledged is stored, once, in order, whatever is killed, reset or frozen meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .trial import Plan, run_trial
+
+ACKNOWLEDGED_PER_SECOND = 10_000 / 60
+
+
+@pytest.mark.parametrize("store", ["sqlite", "mongo"])
+def test_nothing_acknowledged_is_lost_repeated_or_reordered(
+    store: str, tmp_path: Path, seconds: float, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = run_trial(Plan(seconds, seed, store=store), tmp_path)
+    with capsys.disabled():
+        print(f"\n{verdict.table()}")
+    assert not any(verdict.violations.values()), verdict.report()
+    assert verdict.acknowledged >= seconds * ACKNOWLEDGED_PER_SECOND, verdict.report()
+    assert sum(verdict.faults.values()) >= seconds / 3, verdict.report()
