@@ -18,26 +18,30 @@ def main() -> int:
         signal.signal(number, leave_early)
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts it without installing meets this line
         return refuse(f"Python {sys.version.split()[0]} is too old: HeartLink needs 3.11 or newer.")
+    arguments = sys.argv[1:]
     try:
         from heartlink import __version__
         from heartlink.errors import StartupFailure
-        from heartlink.server import serve
         from heartlink.settings import help_text, read_settings
+
+        if "--help" in arguments or "-h" in arguments:
+            print(help_text())
+            return 0
+        if "--version" in arguments:
+            print(f"HeartLink {__version__}")
+            return 0
+        try:
+            settings = read_settings(arguments, os.environ)
+            # Only now, so that a mistyped flag is answered before a whole server is imported.
+            from heartlink.server import serve
+
+            return serve(settings)
+        except StartupFailure as failure:
+            return refuse(str(failure))
     except ModuleNotFoundError as missing:
-        if missing.name is None or missing.name.partition(".")[0] in ("heartlink", "main"):
+        if missing.name is None or missing.name.partition(".")[0] == "heartlink":
             raise
         return refuse(f"The package '{missing.name}' is not installed. Install first: pip install -e .")
-    arguments = sys.argv[1:]
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text())
-        return 0
-    if "--version" in arguments:
-        print(f"HeartLink {__version__}")
-        return 0
-    try:
-        return serve(read_settings(arguments, os.environ))
-    except StartupFailure as failure:
-        return refuse(str(failure))
 
 
 def refuse(line: str) -> int:

@@ -16,7 +16,7 @@ from heartlink.errors import StartupFailure
 BACKLOG: Final = 4096
 RESOLVE_SECONDS: Final = 3.0
 EPHEMERAL_ATTEMPTS: Final = 20
-COMMAND_CHARS: Final = 120
+COMMAND_CHARS: Final = 200
 LOCALHOST: Final = ("127.0.0.1", "::1")
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
 NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})

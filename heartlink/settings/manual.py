@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from heartlink.settings.table import PREFIX, Entry, entries
+
+HELP_COLUMNS: Final = 30
+PLACEHOLDERS: Final = {
+    "int": "=N",
+    "float": "=N",
+    "str": "=TEXT",
+    "bool": "",
+    "Path": "=PATH",
+    "tuple[str, ...]": "=A,B",
+}
 
 
 def help_text() -> str:
     """What ``--help`` prints."""
-    lines = ["Usage: python main.py [--port=8000] [--name=value …]", "", "Settings (default in brackets):"]
-    for entry in entries():
-        value = "" if entry.kind == "bool" else "=" + ("|".join(entry.choices) or entry.name.split("_")[-1].upper())
-        notes = ", ".join(note for note in (entry.unit, _default_note(entry)) if note)
-        lines += [f"  {entry.flag}{value}", f"      {entry.help}{f' [{notes}]' if notes else ''}"]
+    rows = [_help_row(entry) for entry in entries()]
+    rows += [("--help", "This text."), ("--version", "The version.")]
+    lines = ["Usage: python main.py [--port=8000] [--name=value …]", ""]
+    for left, right in rows:
+        # A long flag gets a line of its own, so that the explanations stay under each other.
+        lines += [f"  {left:<{HELP_COLUMNS}}{right}"] if len(left) < HELP_COLUMNS else [f"  {left}"]
+        if len(left) >= HELP_COLUMNS:
+            lines.append(f"  {'':<{HELP_COLUMNS}}{right}")
     lines += [
-        "  --help, --version",
         "",
         f"Each can also be set in the environment ({PREFIX}PORT and so on) or in the TOML file that --config",
         "names (port = 8000). Flags win over the environment, the environment over the file.",
@@ -21,16 +35,16 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def _default_note(entry: Entry) -> str:
-    return entry.default_text if entry.kind != "bool" else ""
+def _help_row(entry: Entry) -> tuple[str, str]:
+    value = "=" + "|".join(entry.choices) if entry.choices else PLACEHOLDERS[entry.kind]
+    default = entry.default_text if entry.kind != "bool" else ""
+    note = f" [{default} {entry.unit}".rstrip() + "]" if default else ""
+    return entry.flag + value, entry.help + note
 
 
 def markdown_table() -> str:
     """The table of settings for the documentation."""
-    lines = [
-        "| flag | environment, TOML key | default | unit | what it is |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    lines = ["| flag | environment, TOML key | default | unit | what it is |", "| --- | --- | --- | --- | --- |"]
     for entry in entries():
         default = f"`{entry.default_text}`" if entry.default_text else ""
         names = f"`{entry.flag}` | `{entry.variable}`, `{entry.name}`"

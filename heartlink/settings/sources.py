@@ -104,7 +104,7 @@ def _read_file(path: str, table: Mapping[str, Entry]) -> dict[str, _Given]:
 
 
 def _unknown(what: str, name: str, known: list[str], otherwise: str) -> StartupFailure:
-    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    nearest = get_close_matches(name, known, n=1, cutoff=0.6)
     if not name.startswith("-") and what == "flag":
         return StartupFailure(f"{_shown(name)} is not a flag.", "Settings are written --name=value; see --help.")
     hint = f"Did you mean {nearest[0]}?" if nearest else otherwise

@@ -168,19 +168,21 @@ class Settings:
         "info", "Least important line that is logged.", choices=("debug", "info", "warning", "error")
     )
     messages_per_second: int = setting(
-        20, "Frames one connection may send, on average.", unit=f"1/s, {NO_LIMIT}", low=0, high=MANY
+        20, "Frames one connection may send, on average.", unit=f"a second, {NO_LIMIT}", low=0, high=MANY
     )
     message_burst: int = setting(
         40, "Frames it may send at once before that counts.", unit=f"frames, {NO_LIMIT}", low=0, high=MANY
     )
     frame_bytes: int = setting(65536, "Largest frame a client may send.", unit=f"bytes, {NO_LIMIT}", low=0, high=MANY)
     registrations_per_minute: int = setting(
-        100, "Accounts one address may register.", unit=f"1/min, {NO_LIMIT}", low=0, high=MANY
+        100, "Accounts one address may register.", unit=f"a minute, {NO_LIMIT}", low=0, high=MANY
     )
     connections_per_address: int = setting(
-        1000, "Sockets open at once from one address.", unit=NO_LIMIT, low=0, high=MANY
+        1000, "Sockets open at once from one address.", unit=f"sockets, {NO_LIMIT}", low=0, high=MANY
     )
-    connections_per_user: int = setting(20, "Sockets open at once of one user.", unit=NO_LIMIT, low=0, high=MANY)
+    connections_per_user: int = setting(
+        20, "Sockets open at once of one user.", unit=f"sockets, {NO_LIMIT}", low=0, high=MANY
+    )
     upload_bytes: int = setting(26214400, "Largest file one may upload.", unit=f"bytes, {NO_LIMIT}", low=0, high=MANY)
     message_chars: int = setting(10000, "Longest message.", unit="characters", low=1, high=1_000_000)
     queue_bytes: int = setting(
@@ -191,8 +193,7 @@ class Settings:
     token_hours: float = setting(168, "How long a sign-in is good for.", unit="hours", low=0.001, high=87600)
     secret: str = setting(
         "",
-        f"Key that signs tokens, {SECRET_BYTES} bytes or more; empty makes one in the data folder. Better set"
-        " in the environment: flags can be read by others.",
+        f"Key that signs tokens, {SECRET_BYTES} bytes or more; without it one is made in the data folder.",
         check=_check_secret,
         private=True,
     )
