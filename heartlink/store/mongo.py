@@ -1,0 +1,352 @@
+"""MongoDB through Motor: journaled writes, majority where there is one to ask; standalone, replica set or sharded.
+
+A document is ``{_id, …keys…, body}``. Only what MongoDB and its stand-ins agree on is used: point reads and writes by
+``_id``, equality and one range on top-level fields, unique indexes on fields that are always set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import ASCENDING, DESCENDING, ReadPreference
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    DuplicateKeyError,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.read_concern import ReadConcern
+from pymongo.uri_parser import parse_uri
+from pymongo.write_concern import WriteConcern
+
+from heartlink.errors import DuplicateKey, StartupFailure, StoreUnavailable
+from heartlink.store.backend import Change, Collection, Document, Insert, KeyValue, Span
+from heartlink.store.folder import DataFolder
+
+DEFAULT_DATABASE = "heartlink"
+TIMEOUT_SECONDS = 3.0
+GRACE_SECONDS = 0.3
+START_SECONDS = 4.5
+HEARTBEAT_MS = 2_000
+BATCHES_WAITING = 50_000
+CHANGES_PER_GROUP = 256
+ASKED_AT_ONCE = 2_000
+PROBE = "probe"
+UNAUTHORIZED, AUTHENTICATION_FAILED, DUPLICATE = 13, 18, 11000
+URL_HINT = "It looks like mongodb://user:password@host:27017/heartlink; write @ : / % in a password as %40 %3A %2F %25."
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """An append that waits for its turn: its changes, and their documents as MongoDB takes them."""
+
+    future: asyncio.Future[None]
+    collection: str
+    changes: list[tuple[Change, dict[str, Any]]]
+    deadline: float
+
+
+class MongoBackend:
+    """A :class:`~heartlink.store.backend.Backend` in one database of a MongoDB deployment."""
+
+    def __init__(self, url: str, folder: DataFolder | None = None, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.name = "MongoDB"
+        self._url, self._folder, self._timeout_seconds = url, folder, timeout_seconds
+        self._client: Any = None
+        self._database: Any = None
+        self._waiting: deque[Batch] = deque()
+        self._appender: asyncio.Task[None] | None = None
+        self._asked = self._pings = 0
+
+    async def open(self, collections: Sequence[Collection]) -> None:
+        """Connect, learn what the deployment is, make the indexes."""
+        self._loop = asyncio.get_running_loop()
+        where, database = self._read_url()
+        self.name = f"MongoDB at {where} (database {database})"
+        if self._folder is not None:
+            self._folder.open()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._connect(database)
+                for collection in collections:
+                    await self._make_indexes(collection)
+                await self.ping()
+        except (PyMongoError, StoreUnavailable, TimeoutError, OSError) as error:
+            await self.close()
+            raise startup_failure(where, database, error) from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish what was handed over, then disconnect."""
+        if self._appender is not None:
+            await asyncio.wait([self._appender])
+        self._database = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        if self._folder is not None:
+            self._folder.close()
+
+    async def ping(self) -> None:
+        """Write one document for real: a frozen or demoted server answers less than that."""
+        self._pings += 1
+        probe = {"_id": PROBE, "pings": self._pings}
+        await self._ask(self._of(PROBE).replace_one({"_id": PROBE}, probe, upsert=True))
+
+    async def insert(self, collection: Collection, document: Document) -> None:
+        """Store a new document."""
+        await self._ask(self._of(collection.name).insert_one(as_stored(collection, document)))
+
+    async def put(self, collection: Collection, document: Document) -> None:
+        """Store a document whatever was under its id."""
+        stored = as_stored(collection, document)
+        await self._ask(self._of(collection.name).replace_one({"_id": document.id}, stored, upsert=True))
+
+    async def get(self, collection: Collection, id: str) -> Document | None:
+        """The document under an id."""
+        found = await self._ask(self._of(collection.name).find_one({"_id": id}))
+        return None if found is None else as_document(collection, found)
+
+    async def get_many(self, collection: Collection, ids: Sequence[str]) -> list[Document]:
+        """Those of several ids that exist."""
+        if not ids:
+            return []
+        cursor = self._of(collection.name).find({"_id": {"$in": list(ids)}}).limit(len(ids))
+        return [as_document(collection, found) for found in await self._ask(cursor.to_list(len(ids)))]
+
+    async def delete(self, collection: Collection, id: str) -> bool:
+        """Remove a document."""
+        done = await self._ask(self._of(collection.name).delete_one({"_id": id}))
+        return bool(done.deleted_count)
+
+    async def change(self, collection: Collection, document: Document, where: Mapping[str, KeyValue]) -> bool:
+        """Replace a document whose keys still have given values."""
+        wanted = {"_id": document.id, **known(collection, where)}
+        done = await self._ask(self._of(collection.name).replace_one(wanted, as_stored(collection, document)))
+        return bool(done.matched_count)
+
+    async def scan(
+        self,
+        collection: Collection,
+        equal: Mapping[str, KeyValue],
+        span: Span | None = None,
+        limit: int = 1000,
+    ) -> list[Document]:
+        """Documents whose keys have given values, within a span, in its order."""
+        condition: dict[str, Any] = dict(known(collection, equal))
+        order = [("_id", ASCENDING)]
+        if span is not None:
+            known(collection, {span.key: 0})
+            ends = {"$gt": span.above, "$lt": span.below}
+            condition[span.key] = {name: end for name, end in ends.items() if end is not None}
+            if not condition[span.key]:
+                del condition[span.key]
+            order = [(span.key, DESCENDING if span.descending else ASCENDING)]
+        cursor = self._of(collection.name).find(condition).sort(order).limit(limit)
+        return [as_document(collection, found) for found in await self._ask(cursor.to_list(limit))]
+
+    def append(self, collection: Collection, batch: Sequence[Change]) -> asyncio.Future[None]:
+        """Store a batch in order; what waits meanwhile travels together."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self._database is None or len(self._waiting) >= BATCHES_WAITING:
+            future.set_exception(StoreUnavailable("MongoDB is closed, or too much waits for it."))
+            return future
+        changes = [(change, as_stored(collection, change.document)) for change in batch]
+        deadline = self._loop.time() + self._timeout_seconds + GRACE_SECONDS
+        self._waiting.append(Batch(future, collection.name, changes, deadline))
+        if self._appender is None:
+            self._appender = self._loop.create_task(self._append_waiting(), name="mongo-append")
+        return future
+
+    async def _append_waiting(self) -> None:
+        try:
+            while self._waiting:
+                group = [self._waiting.popleft()]
+                size = len(group[0].changes)
+                while self._waiting and size + len(self._waiting[0].changes) <= CHANGES_PER_GROUP:
+                    group.append(self._waiting.popleft())
+                    size += len(group[-1].changes)
+                await self._append_group(group)
+        finally:
+            self._appender = None
+
+    async def _append_group(self, group: list[Batch]) -> None:
+        try:
+            async with asyncio.timeout_at(group[0].deadline):
+                await self._store_in_order([(batch, *change) for batch in group for change in batch.changes])
+        except Exception as error:
+            if isinstance(error, (PyMongoError, TimeoutError, OSError)):
+                # Nothing that waits is sent after an unknown outcome: it would wait as long again, for nothing.
+                group += self._waiting
+                self._waiting.clear()
+                error = unavailable(error)
+            for batch in group:
+                if not batch.future.done():
+                    batch.future.set_exception(error)
+        for batch in group:
+            if not batch.future.done():
+                batch.future.set_result(None)
+
+    async def _store_in_order(self, steps: list[tuple[Batch, Change, dict[str, Any]]]) -> None:
+        at = 0
+        while at < len(steps):
+            batch, change, stored = steps[at]
+            if batch.future.done():
+                at += 1
+            elif isinstance(change, Insert):
+                end = at
+                while (
+                    end < len(steps)
+                    and isinstance(steps[end][1], Insert)
+                    and steps[end][0].collection == batch.collection
+                    and not steps[end][0].future.done()
+                ):
+                    end += 1
+                at = await self._insert_run(steps, at, end)
+            else:
+                wanted = {"_id": change.document.id, change.field: change.expected}
+                done = await self._of(batch.collection).replace_one(wanted, stored)
+                if not done.matched_count:
+                    refuse(batch, f"{change.document.id} has another {change.field}")
+                at += 1
+
+    async def _insert_run(self, steps: list[tuple[Batch, Change, dict[str, Any]]], at: int, end: int) -> int:
+        """Insert ``steps[at:end]`` with one call; return the position to go on from."""
+        collection = self._of(steps[at][0].collection)
+        try:
+            await collection.insert_many([stored for _, _, stored in steps[at:end]], ordered=True)
+        except DuplicateKeyError as error:
+            failed, reason = at, str(error)
+        except BulkWriteError as error:
+            written = (error.details or {}).get("writeErrors", [])
+            if len(written) != 1 or written[0].get("code") != DUPLICATE:
+                raise
+            failed, reason = at + int(written[0]["index"]), str(written[0].get("errmsg", ""))
+        else:
+            return end
+        refuse(steps[failed][0], reason)
+        return failed + 1
+
+    async def _ask(self, answer: Awaitable[Result]) -> Result:
+        self._asked += 1
+        try:
+            async with asyncio.timeout(self._timeout_seconds + GRACE_SECONDS):
+                return await answer
+        except DuplicateKeyError as error:
+            raise DuplicateKey(str(error)) from None
+        except (PyMongoError, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
+        finally:
+            self._asked -= 1
+
+    def _of(self, collection: str) -> Any:
+        if self._database is None or self._asked >= ASKED_AT_ONCE:
+            raise StoreUnavailable("MongoDB is closed, or too many requests wait for it.")
+        return self._database[collection]
+
+    def _read_url(self) -> tuple[str, str]:
+        try:
+            parsed: Mapping[str, Any] = parse_uri(self._url, validate=True, warn=False)
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            # The library's own words may quote the URL, and with it the password.
+            reason = f": {error}" if "@" not in self._url else ""
+            raise StartupFailure(f"The address in --mongo-url cannot be read{reason}.", URL_HINT) from None
+        where = ",".join(f"{host}:{port}" if port else host for host, port in parsed["nodelist"])
+        return where, parsed["database"] or DEFAULT_DATABASE
+
+    async def _connect(self, database: str) -> None:
+        timeout_ms = round(self._timeout_seconds * 1000)
+        self._client = AsyncIOMotorClient(
+            self._url,
+            io_loop=self._loop,
+            appname="heartlink",
+            journal=True,
+            retryWrites=False,
+            timeoutMS=timeout_ms,
+            serverSelectionTimeoutMS=timeout_ms,
+            connectTimeoutMS=timeout_ms,
+            heartbeatFrequencyMS=HEARTBEAT_MS,
+        )
+        hello = await self._client.admin.command("hello")
+        several = "setName" in hello or hello.get("msg") == "isdbgrid"
+        self._database = self._client.get_database(
+            database,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=WriteConcern(w="majority", j=True) if several else WriteConcern(w=1, j=True),
+            read_concern=ReadConcern("majority" if several else "local"),
+        )
+
+    async def _make_indexes(self, collection: Collection) -> None:
+        stored = self._database[collection.name]
+        unique = set(collection.unique)
+        # A stand-in may not use a compound index for its first field alone: such fields get one of their own.
+        by_equality = {(fields[0],) for fields in (*collection.unique, *collection.indexes)}
+        plain = {*collection.indexes, *by_equality} - unique
+        for fields in sorted(unique):
+            await stored.create_index([(field, ASCENDING) for field in fields], unique=True)
+        for fields in sorted(plain):
+            await stored.create_index([(field, ASCENDING) for field in fields])
+
+
+def known(collection: Collection, keys: Mapping[str, KeyValue]) -> Mapping[str, KeyValue]:
+    for key in keys:
+        if key not in collection.text and key not in collection.integer:
+            raise ValueError(f"The collection {collection.name} has no key {key!r}.")
+    return keys
+
+
+def as_stored(collection: Collection, document: Document) -> dict[str, Any]:
+    keys = {key: document.keys[key] for key in (*collection.text, *collection.integer)}
+    return {"_id": document.id, **keys, "body": document.body.decode()}
+
+
+def as_document(collection: Collection, found: Mapping[str, Any]) -> Document:
+    keys = {key: found[key] for key in (*collection.text, *collection.integer)}
+    return Document(found["_id"], keys, found["body"].encode())
+
+
+def refuse(batch: Batch, reason: str) -> None:
+    if not batch.future.done():
+        batch.future.set_exception(DuplicateKey(reason))
+
+
+def unavailable(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"MongoDB: {error_text(error)}")
+
+
+def error_text(error: Exception) -> str:
+    """The library's words without the topology it appends to them."""
+    text = str(error) or "it did not answer in time"
+    return re.split(r"\s*\(configured timeouts|, Timeout: |, full error: ", text)[0].rstrip(".")
+
+
+def startup_failure(where: str, database: str, error: Exception) -> StartupFailure:
+    code = error.code if isinstance(error, OperationFailure) else None
+    if code == AUTHENTICATION_FAILED:
+        return StartupFailure(
+            f"MongoDB at {where} refused the user name or the password.",
+            "Check both in --mongo-url, and the database of the account with ?authSource=….",
+        )
+    if code == UNAUTHORIZED:
+        return StartupFailure(
+            f"MongoDB at {where} does not let this user work in the database {database}.",
+            "Put a user with the role readWrite on it into --mongo-url.",
+        )
+    return StartupFailure(
+        f"MongoDB at {where} cannot be used: {error_text(error)}.",
+        "Check that it runs and is reachable from here, or leave out --mongo-url for the embedded database.",
+    )
