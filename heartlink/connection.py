@@ -1,0 +1,434 @@
+"""One peer: its states, its bounded outgoing queue, its rates, its undo list, and the one way out.
+
+Knows frames and limits, but no sockets: a transport drives it and offers it an *Outlet*. Nothing here awaits.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from heartlink.errors import TOO_SLOW, Farewell
+from heartlink.frames import close_frame, cut
+from heartlink.model import Identity
+
+GOODBYE_SECONDS = 2.0
+"""How long a peer that was hung up on may take to read what is left and to answer the close frame."""
+
+log = logging.getLogger(__name__)
+
+
+class Outlet(Protocol):
+    """What a connection needs of the transport below it. Closing, by whomever, ends in ``Connection.lost``."""
+
+    def send_now(self, data: bytes) -> int:
+        """How many bytes could be handed over without waiting; OSError when the peer is gone."""
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Call back once when more can be handed over."""
+
+    def finish(self, answered: bool) -> None:
+        """All was said, the close frame too; ``answered`` when the peer's own close frame has come."""
+
+    def abort(self) -> None:
+        """Close at once, forgetting what the kernel still holds."""
+
+
+class Handle(Protocol):
+    """A callback under way that can be called off."""
+
+    def cancel(self) -> None: ...
+
+
+class State(Enum):
+    """A connection only ever goes down this list."""
+
+    OPEN = "open"
+    LEAVING = "leaving"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What one peer may cost, 0 = no limit: a message coming in, and the queue going out."""
+
+    frame_bytes: int = 65_536
+    queue_bytes: int = 1_048_576
+    queue_frames: int = 4_096
+
+
+class TokenBucket:
+    """Lets ``rate_per_second`` through, ``burst`` at once; a rate of 0 lets everything through."""
+
+    __slots__ = ("_depth_seconds", "_full_at", "_interval_seconds")
+
+    def __init__(self, rate_per_second: float, burst: int) -> None:
+        self._interval_seconds = 1 / rate_per_second if rate_per_second else 0.0
+        self._depth_seconds = self._interval_seconds * max(burst, 1)
+        self._full_at = 0.0
+
+    def take(self, now: float) -> float:
+        """Take one: 0.0 when it was there, else the seconds until it will be. ``now`` is monotonic."""
+        if not self._interval_seconds:
+            return 0.0
+        full_at = max(self._full_at, now) + self._interval_seconds
+        wait_seconds = full_at - now - self._depth_seconds
+        # Sums of floats: a token that is due now may look a rounding error away.
+        if wait_seconds > 1e-6:
+            return wait_seconds
+        self._full_at = full_at
+        return 0.0
+
+
+class Flusher:
+    """Writes once per loop turn to every connection that has something queued, and ends overdue goodbyes.
+
+    One per event loop, whose ``call_soon`` and ``call_later`` it is given.
+    """
+
+    __slots__ = ("_call_later", "_clock", "_leaving", "_ready", "_timer", "call_soon")
+
+    def __init__(
+        self,
+        call_soon: Callable[[Callable[[], None]], object],
+        call_later: Callable[[float, Callable[[], None]], Handle],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.call_soon = call_soon
+        self._call_later = call_later
+        self._clock = clock
+        self._ready: list[Connection] = []
+        self._leaving: deque[tuple[float, Connection]] = deque()
+        self._timer: Handle | None = None
+
+    def add(self, connection: Connection) -> None:
+        """Flush this connection when the turn ends."""
+        if not self._ready:
+            self.call_soon(self._flush)
+        self._ready.append(connection)
+
+    def expect_end(self, connection: Connection) -> None:
+        """See to it that this connection is gone in ``GOODBYE_SECONDS``."""
+        # All wait equally long, so they fall due in the order they came: one timer serves them all.
+        self._leaving.append((self._clock() + GOODBYE_SECONDS, connection))
+        if self._timer is None:
+            self._timer = self._call_later(GOODBYE_SECONDS, self._end_overdue)
+
+    def close(self) -> None:
+        """Call the timer off and abort whoever is still leaving."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._leaving:
+            self._leaving.popleft()[1].abort()
+
+    def _flush(self) -> None:
+        ready, self._ready = self._ready, []
+        for connection in ready:
+            try:
+                connection.flush()
+            except Exception:
+                # One connection's bug must not cost the others their frames.
+                log.exception("flushing connection %s failed", connection.id)
+                self.call_soon(connection.abort)
+
+    def _end_overdue(self) -> None:
+        self._timer = None
+        now = self._clock()
+        while self._leaving and (self._leaving[0][0] <= now or self._leaving[0][1].state is State.GONE):
+            self._leaving.popleft()[1].abort()
+        if self._leaving:
+            self._timer = self._call_later(self._leaving[0][0] - now, self._end_overdue)
+
+
+class Connection:
+    """One peer.
+
+    What is pushed goes out in order, once per loop turn, in one write. ``fenced`` is true from the first sign
+    of the end on: nothing received is handed on any more, and nothing pushed is sent.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_due",
+        "_flusher",
+        "_latest",
+        "_max_bytes",
+        "_max_frames",
+        "_outlet",
+        "_queue",
+        "_started",
+        "_undo",
+        "_waiting",
+        "bytes_in",
+        "bytes_out",
+        "context",
+        "farewell",
+        "fenced",
+        "frames_dropped",
+        "frames_in",
+        "frames_out",
+        "heard_at",
+        "id",
+        "identity",
+        "queued_bytes",
+        "queued_frames",
+        "state",
+    )
+
+    def __init__(self, outlet: Outlet, flusher: Flusher, limits: ConnectionLimits, now: float) -> None:
+        self.id = secrets.token_hex(6)
+        self.identity: Identity | None = None
+        self.context: object = None
+        self.state = State.OPEN
+        self.fenced = False
+        self.farewell: Farewell | None = None
+        self.heard_at = now
+        self.frames_in = self.bytes_in = self.frames_out = self.bytes_out = self.frames_dropped = 0
+        self.queued_frames = self.queued_bytes = 0
+        self._outlet = outlet
+        self._flusher = flusher
+        self._max_bytes = limits.queue_bytes or sys.maxsize
+        self._max_frames = limits.queue_frames or sys.maxsize
+        # Whole frames, possibly several joined to a piece, in order; only the first piece may be the rest
+        # of a frame partly sent, and then _started is true.
+        self._queue: list[bytes] = []
+        self._started = False
+        self._latest: dict[str, int] | None = None
+        self._due = False
+        self._waiting = False
+        self._answered = False
+        self._undo: list[Callable[[], object]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} {self.state.value}, {self.queued_frames} frames queued>"
+
+    # --- Going out ---------------------------------------------------------------------------------
+
+    def push(self, frame: bytes) -> None:
+        """Queue one frame that must not get lost; a full queue ends the connection with TOO_SLOW."""
+        if self.fenced:
+            return
+        queued_bytes = self.queued_bytes + len(frame)
+        queued_frames = self.queued_frames + 1
+        if queued_bytes > self._max_bytes or queued_frames > self._max_frames:
+            self._push_tight(frame, 1)
+            return
+        self.queued_bytes = queued_bytes
+        self.queued_frames = queued_frames
+        self._queue.append(frame)
+        if not self._due:
+            self._due = True
+            self._flusher.add(self)
+
+    def push_many(self, blob: bytes, frames: int) -> None:
+        """Queue ``frames`` whole frames joined to one ``blob``, none of which must get lost."""
+        if self.fenced:
+            return
+        queued_bytes = self.queued_bytes + len(blob)
+        queued_frames = self.queued_frames + frames
+        if queued_bytes > self._max_bytes or queued_frames > self._max_frames:
+            self._push_tight(blob, frames)
+            return
+        self.queued_bytes = queued_bytes
+        self.queued_frames = queued_frames
+        self._queue.append(blob)
+        if not self._due:
+            self._due = True
+            self._flusher.add(self)
+
+    def push_latest(self, key: str, frame: bytes) -> None:
+        """Queue a frame of which only the latest per ``key`` counts: it replaces its forerunner, and is
+        dropped when the queue is more than half full."""
+        if self.fenced:
+            return
+        if self._latest is None:
+            self._latest = {}
+        at = self._latest.get(key)
+        if at is not None:
+            self.queued_bytes += len(frame) - len(self._queue[at])
+            self._queue[at] = frame
+        elif (self.queued_bytes + len(frame)) * 2 > self._max_bytes or (self.queued_frames + 1) * 2 > self._max_frames:
+            self.frames_dropped += 1
+        else:
+            self._latest[key] = len(self._queue)
+            self.push(frame)
+
+    def drop_queued(self) -> int:
+        """Forget every queued frame of which no byte was sent; returns how many.
+
+        The rest of a frame partly sent still goes out: without it the stream could not go on.
+        """
+        started = self._started
+        dropped = self.queued_frames - started
+        del self._queue[started:]
+        self.queued_frames = int(started)
+        self.queued_bytes = len(self._queue[0]) if started else 0
+        self._latest = None
+        self.frames_dropped += dropped
+        return dropped
+
+    def flush(self) -> None:
+        """Hand all that is queued over in one write. The flusher and the outlet call this."""
+        if self.state is State.GONE:
+            return
+        queue = self._queue
+        data = queue[0] if len(queue) == 1 else b"".join(queue)
+        try:
+            taken = self._outlet.send_now(data) if data else 0
+        except OSError:
+            self._break()
+            return
+        self.bytes_out += taken
+        if taken < len(data):
+            self._keep_from(taken)
+            self._due = self._waiting = True
+            self._outlet.when_writable(self.flush)
+            return
+        queue.clear()
+        self.frames_out += self.queued_frames
+        self.queued_frames = self.queued_bytes = 0
+        self._latest = None
+        self._started = self._due = self._waiting = False
+        if self.state is State.LEAVING:
+            self._outlet.finish(self._answered)
+
+    def _push_tight(self, blob: bytes, frames: int) -> None:
+        """Push where the limits forbid it: make room, or call the peer too slow."""
+        self._drop_latest()
+        self._queue.append(blob)
+        self.queued_bytes += len(blob)
+        self.queued_frames += frames
+        if not self._waiting:
+            # A burst within one turn is no fault of the peer: ask the kernel before judging.
+            due = self._due
+            self.flush()
+            self._due = self._due or due
+        if self.queued_bytes > self._max_bytes or self.queued_frames > self._max_frames:
+            self.hang_up(TOO_SLOW)
+
+    def _drop_latest(self) -> None:
+        for at in (self._latest or {}).values():
+            self.queued_bytes -= len(self._queue[at])
+            self.queued_frames -= 1
+            self.frames_dropped += 1
+            self._queue[at] = b""
+        self._latest = None
+
+    def _keep_from(self, position: int) -> None:
+        """Keep what lies behind ``position`` bytes of the queue, with the frame that contains it cut off alone."""
+        queue = self._queue
+        self.queued_bytes -= position
+        whole = index = 0
+        while position >= len(queue[index]):
+            position -= len(queue[index])
+            whole += 1 if self._started else cut(queue[index], len(queue[index]))[0]
+            self._started = False
+            index += 1
+        pieces = [queue[index]]
+        first_kept = index
+        if self._started:
+            pieces = [queue[index][position:]]
+        elif position:
+            first_kept = index + 1
+            count, end = cut(queue[index], position)
+            whole += count
+            self._started = end > position
+            pieces = [piece for piece in (queue[index][position:end], queue[index][end:]) if piece]
+        queue[: index + 1] = pieces
+        self.frames_out += whole
+        self.queued_frames -= whole
+        if self._latest:
+            shift = len(pieces) - index - 1
+            self._latest = {key: at + shift for key, at in self._latest.items() if at >= first_kept}
+
+    # --- Coming in ---------------------------------------------------------------------------------
+
+    def heard(self, size_bytes: int, now: float) -> None:
+        """Note a sign of life; the transport calls this for whatever it received."""
+        self.bytes_in += size_bytes
+        self.heard_at = now
+
+    def peer_left(self, code: int | None, reason: str = "") -> None:
+        """The peer's close frame came: answer it with its own code, unless we had said goodbye first."""
+        self._answered = True
+        if self.fenced:
+            if self.state is State.LEAVING and not self._due:
+                self._outlet.finish(True)
+            return
+        self.farewell = Farewell(code or 1005, reason)
+        self._leave(close_frame(code))
+
+    # --- The way out -------------------------------------------------------------------------------
+
+    def undo(self, step: Callable[[], object]) -> None:
+        """Have ``step`` run once when the connection is gone, last registered first; at once if it is."""
+        if self.state is State.GONE:
+            self._run(step)
+        elif self._undo is None:
+            self._undo = [step]
+        else:
+            self._undo.append(step)
+
+    def hang_up(self, farewell: Farewell, *last_frames: bytes) -> None:
+        """End this connection: last frames, close frame, then TCP, in at most ``GOODBYE_SECONDS``.
+
+        Only the first call counts. A peer that is TOO_SLOW is not made to read its queue first.
+        """
+        if self.fenced:
+            return
+        self.farewell = farewell
+        if farewell == TOO_SLOW:
+            self.drop_queued()
+        self._leave(*last_frames, close_frame(farewell.close_code, farewell.reason))
+
+    def abort(self) -> None:
+        """End this connection now, without a word."""
+        if self.state is not State.GONE:
+            self.fenced = True
+            self._outlet.abort()
+
+    def lost(self) -> None:
+        """TCP is closed, for whatever reason: run the undo list. The transport calls this, once is enough."""
+        if self.state is State.GONE:
+            return
+        self.state = State.GONE
+        self.fenced = True
+        self._queue.clear()
+        self._latest = None
+        self.queued_frames = self.queued_bytes = 0
+        steps, self._undo = self._undo, None
+        while steps:
+            self._run(steps.pop())
+        # Outlet and connection hold each other; nothing asks for the outlet of one that is gone.
+        del self._outlet
+
+    def _leave(self, *frames: bytes) -> None:
+        self.state = State.LEAVING
+        self.fenced = True
+        self._queue.extend(frames)
+        self.queued_frames += len(frames)
+        self.queued_bytes += sum(map(len, frames))
+        if not self._due:
+            self._due = True
+            self._flusher.add(self)
+        self._flusher.expect_end(self)
+
+    def _break(self) -> None:
+        """The peer is gone without a word. Undo later: whoever pushes may be in the middle of a list of members."""
+        self.fenced = True
+        self._flusher.call_soon(self.abort)
+
+    def _run(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception:
+            log.exception("undoing connection %s: %r failed", self.id, step)

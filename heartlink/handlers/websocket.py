@@ -1,0 +1,395 @@
+"""The transport: Tornado shakes hands, then the socket is ours, read into frames and written in whole turns.
+
+After the upgrade a plain TCP socket is taken from Tornado altogether and watched by the event loop itself, so an
+idle peer costs no task and no future; a TLS stream stays with Tornado and is read in its handler's coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import NoReturn, cast
+
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.web import HTTPError
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
+
+from heartlink import frames
+from heartlink.connection import Connection, ConnectionLimits, Flusher
+from heartlink.errors import INTERNAL_FAREWELL, INVALID_UTF8, MESSAGE_TOO_BIG, PROTOCOL_ERROR
+from heartlink.frames import Binary, Close, FrameReader, Ping, Violation, pong_frame
+
+try:
+    from tornado.speedups import websocket_mask as unmask
+except ImportError:
+    unmask = frames.unmask
+
+READ_BYTES = 65_536
+"""The most taken from a socket at once."""
+
+FRAMES_PER_TURN = 32
+"""The most frames of one peer handled before the others have their turn."""
+
+STREAM_WRITE_BYTES = 16_384
+"""The most handed to a TLS stream beyond what it has sent: one TLS record, which cannot be taken back."""
+
+FAREWELLS = {farewell.close_code: farewell for farewell in (PROTOCOL_ERROR, INVALID_UTF8, MESSAGE_TOO_BIG)}
+
+# More than Tornado can have read beyond the request's header.
+_LEFTOVER_BYTES = 1 << 20
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+log = logging.getLogger(__name__)
+
+
+class PeerSocketHandler(WebSocketHandler):
+    """A socket address: subclasses refuse in ``prepare`` or before ``super().get()``, then live by the hooks.
+
+    The hooks are plain functions and must not block; what one raises is logged and ends the connection
+    with 4002. None is called once the connection is fenced. Clean-up belongs to ``connection.undo``.
+    All that is sent is pushed on the connection, and ``hang_up`` ends it: Tornado's ``write_message``, ``ping``
+    and ``close`` reach nobody here.
+    """
+
+    def limits(self) -> ConnectionLimits:
+        """What this peer may cost."""
+        return ConnectionLimits()
+
+    def flusher(self) -> Flusher:
+        """The flusher of this event loop."""
+        raise NotImplementedError
+
+    def opened(self, connection: Connection) -> None:
+        """The upgrade was answered with 101."""
+
+    def received(self, connection: Connection, text: bytes) -> None:
+        """A text message came, valid UTF-8."""
+
+    def received_binary(self, connection: Connection) -> None:
+        """A binary message came."""
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        """Our own protocol, for the one version there is; otherwise Tornado answers 426."""
+        if self.request.headers.get("Sec-WebSocket-Version") != "13":
+            return None
+        return PeerProtocol(self)
+
+
+class PeerProtocol(WebSocketProtocol):
+    """The opening handshake (RFC 6455 4.2); a transport takes over from there."""
+
+    _subprotocol: str | None = None
+
+    async def accept_connection(self, handler: WebSocketHandler) -> None:
+        """Answer 101 and start the transport; for TLS, stay until the end."""
+        handler = cast(PeerSocketHandler, handler)
+        limits, flusher = handler.limits(), handler.flusher()
+        self._shake_hands(handler)
+        # From here on the connection is the only way to the peer.
+        handler.ws_connection = None
+        stream = handler.detach()
+        try:
+            if stream.writing():
+                await stream.write(b"")
+            if type(stream) is not IOStream:
+                await StreamTransport(handler, limits, flusher, stream).run()
+            else:
+                own, leftover = _take_over(stream)
+                SocketTransport(handler, limits, flusher, own).start(leftover)
+        except (StreamClosedError, OSError) as gone:
+            stream.close()
+            log.debug("a peer was gone before its socket opened: %s", gone)
+
+    def _shake_hands(self, handler: PeerSocketHandler) -> None:
+        key = handler.request.headers.get("Sec-WebSocket-Key")
+        if not key or not handler.request.headers.get("Host"):
+            raise HTTPError(400, "an upgrade needs the headers Host and Sec-WebSocket-Key")
+        offered = handler.request.headers.get("Sec-WebSocket-Protocol", "")
+        self._subprotocol = handler.select_subprotocol([name.strip() for name in offered.split(",") if name.strip()])
+        if self._subprotocol:
+            handler.set_header("Sec-WebSocket-Protocol", self._subprotocol)
+        handler.clear_header("Content-Type")
+        handler.set_status(101)
+        handler.set_header("Upgrade", "websocket")
+        handler.set_header("Connection", "Upgrade")
+        handler.set_header("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))
+        handler.finish()
+
+    @property
+    def selected_subprotocol(self) -> str | None:
+        """What ``select_subprotocol`` chose."""
+        return self._subprotocol
+
+    def is_closing(self) -> bool:
+        """True: nothing is sent through this object."""
+        return True
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Nothing: Tornado closes what it still owns, a transport the rest."""
+
+    def write_message(self, *_: object, **__: object) -> NoReturn:
+        """Not spoken: push frames on the connection."""
+        raise NotImplementedError("push frames on the connection")
+
+    write_ping = _process_server_headers = start_pinging = set_nodelay = write_message
+
+    async def _receive_frame_loop(self) -> None:
+        raise NotImplementedError("a transport reads the frames")
+
+
+def _take_over(stream: IOStream) -> tuple[socket.socket, bytes]:
+    """Take the socket from Tornado, and what was read from it already; raises StreamClosedError or OSError."""
+    if stream.closed():
+        raise StreamClosedError()
+    own = stream.socket.dup()
+    try:
+        own.setblocking(False)
+        read = cast("asyncio.Future[bytes]", stream.read_bytes(_LEFTOVER_BYTES, partial=True))
+        leftover = read.result() if read.done() else b""
+    except BaseException:
+        own.close()
+        raise
+    finally:
+        stream.close()
+    return own, leftover
+
+
+class Transport:
+    """What both transports share: bytes to frames to hooks, at most ``FRAMES_PER_TURN`` at a time."""
+
+    __slots__ = ("_handler", "_reader", "connection")
+
+    def __init__(self, handler: PeerSocketHandler, limits: ConnectionLimits, flusher: Flusher) -> None:
+        self._handler: PeerSocketHandler | None = handler
+        self._reader = FrameReader(limits.frame_bytes, unmask)
+        self.connection = Connection(self, flusher, limits, monotonic())
+
+    def send_now(self, data: bytes) -> int:
+        """See Outlet."""
+        raise NotImplementedError
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """See Outlet."""
+        raise NotImplementedError
+
+    def finish(self, answered: bool) -> None:
+        """See Outlet."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """See Outlet."""
+        raise NotImplementedError
+
+    def _open(self) -> None:
+        if self._handler is not None:
+            self._call(self._handler.opened)
+
+    def _take_in(self, data: bytes) -> None:
+        if data:
+            self.connection.heard(len(data), monotonic())
+        for event in self._reader.feed(data, FRAMES_PER_TURN):
+            self._hand_on(event)
+
+    def _hand_on(self, event: frames.Event) -> None:
+        connection = self.connection
+        if isinstance(event, Close):
+            connection.peer_left(event.code, event.reason)
+        elif connection.fenced or self._handler is None:
+            return
+        elif isinstance(event, bytes):
+            connection.frames_in += 1
+            self._call(self._handler.received, event)
+        elif isinstance(event, Ping):
+            connection.push(pong_frame(event.payload))
+        elif isinstance(event, Binary):
+            connection.frames_in += 1
+            self._call(self._handler.received_binary)
+        elif isinstance(event, Violation):
+            log.debug("connection %s: %s", connection.id, event.detail)
+            connection.hang_up(FAREWELLS[event.code])
+
+    def _call(self, hook: Callable[..., object], *arguments: object) -> None:
+        """The boundary: whatever a hook raises ends here."""
+        try:
+            hook(self.connection, *arguments)
+        except Exception:
+            log.exception("connection %s: %s failed", self.connection.id, hook.__qualname__)
+            self.connection.hang_up(INTERNAL_FAREWELL)
+
+    def _ended(self) -> None:
+        """TCP is closed: let everybody know, once."""
+        handler, self._handler = self._handler, None
+        if handler is None:
+            return
+        self.connection.lost()
+        farewell = self.connection.farewell
+        try:
+            if farewell is None:
+                handler.on_ws_connection_close()
+            else:
+                handler.on_ws_connection_close(farewell.close_code, farewell.reason)
+        except Exception:
+            log.exception("connection %s: closing its handler failed", self.connection.id)
+
+
+class SocketTransport(Transport):
+    """A plain TCP socket, watched by the event loop."""
+
+    __slots__ = ("_behind", "_loop", "_on_writable", "_socket")
+
+    def __init__(
+        self, handler: PeerSocketHandler, limits: ConnectionLimits, flusher: Flusher, own: socket.socket
+    ) -> None:
+        super().__init__(handler, limits, flusher)
+        self._socket = own
+        self._loop = asyncio.get_running_loop()
+        self._behind = False
+        self._on_writable: Callable[[], None] | None = None
+
+    def start(self, leftover: bytes) -> None:
+        """Open, and read what has come already."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+        self._open()
+        if leftover:
+            self._read(leftover)
+
+    def send_now(self, data: bytes) -> int:
+        """See Outlet."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """See Outlet."""
+        if self._on_writable is None:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+        self._on_writable = callback
+
+    def finish(self, answered: bool) -> None:
+        """See Outlet."""
+        if answered:
+            self._close()
+        elif self._reader.ended:
+            # Closing with bytes unread would reset the connection, and the close frame might get lost with it:
+            # say that no more comes, and read on until the peer has understood.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """See Outlet."""
+        if self._handler is not None:
+            with suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._close()
+
+    def _readable(self) -> None:
+        if self._behind:
+            return
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._read(data)
+        else:
+            self._close()
+
+    def _read(self, data: bytes) -> None:
+        self._take_in(data)
+        self._behind = self._reader.behind and self._handler is not None
+        if self._behind:
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        if self._handler is not None:
+            self._read(b"")
+
+    def _writable(self) -> None:
+        callback, self._on_writable = self._on_writable, None
+        if callback is not None:
+            # Re-arming costs two system calls: stay armed until nothing is left to write.
+            self._on_writable = _armed
+            callback()
+        if self._on_writable is _armed:
+            self._on_writable = None
+            self._loop.remove_writer(self._socket.fileno())
+
+    def _close(self) -> None:
+        if self._handler is None:
+            return
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+        self._ended()
+
+
+def _armed() -> None:
+    """Stands for a callback while the one that waited is running."""
+
+
+class StreamTransport(Transport):
+    """A TLS stream, read and written through Tornado."""
+
+    __slots__ = ("_last_write", "_stream")
+
+    def __init__(
+        self, handler: PeerSocketHandler, limits: ConnectionLimits, flusher: Flusher, stream: IOStream
+    ) -> None:
+        super().__init__(handler, limits, flusher)
+        self._stream = stream
+        self._last_write: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Open, then read to the end."""
+        self._stream.set_nodelay(True)
+        try:
+            self._open()
+            while True:
+                self._take_in(await self._stream.read_bytes(READ_BYTES, partial=True))
+                # Awaiting a read that is done already does not let the loop turn.
+                await asyncio.sleep(0)
+                while self._reader.behind:
+                    self._take_in(b"")
+                    await asyncio.sleep(0)
+        except StreamClosedError:
+            pass
+        finally:
+            self._stream.close()
+            self._ended()
+
+    def send_now(self, data: bytes) -> int:
+        """See Outlet."""
+        view = memoryview(data)
+        taken = 0
+        while taken < len(view) and not self._stream.writing():
+            self._last_write = self._stream.write(view[taken : taken + STREAM_WRITE_BYTES])
+            taken = min(taken + STREAM_WRITE_BYTES, len(view))
+        return taken
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """See Outlet."""
+        if self._last_write is not None:
+            self._last_write.add_done_callback(lambda _: callback())
+
+    def finish(self, answered: bool) -> None:
+        """See Outlet."""
+        if self._stream.writing():
+            self.when_writable(lambda: self.finish(answered))
+        elif answered:
+            self._stream.close()
+        elif self._reader.ended and not self._stream.closed():
+            with suppress(OSError):
+                self._stream.socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """See Outlet."""
+        self._stream.close()
