@@ -1,0 +1,155 @@
+"""Pages: the same identity, security headers, a language, and errors that people can read (PROTOCOL 6)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import tornado.locale
+from tornado import web
+
+from heartlink.errors import Refusal, not_found
+from heartlink.handlers.base.request import BaseHandler
+from heartlink.model import Identity, User
+
+LOCALE_COOKIE = "heartlink_locale"
+DEFAULT_LOCALE = "en_US"
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob: https:",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+    )
+)
+
+log = logging.getLogger("heartlink.http")
+
+
+class PageHandler(BaseHandler):
+    """A page: ``identity`` is who looks at it, and a session that is over means signed out, not an error."""
+
+    def set_default_headers(self) -> None:
+        """What every page carries."""
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        self.set_header("Cache-Control", "no-store")
+
+    async def prepare(self) -> None:
+        """Check the host and find out who looks."""
+        super().prepare()
+        try:
+            self.identity = await self.identify()
+        except Refusal as refusal:
+            if refusal.status != 401 or "Authorization" in self.request.headers:
+                raise
+            self.clear_session_cookie()
+        self.check_xsrf()
+
+    @property
+    def user(self) -> User | None:
+        """The signed-in user."""
+        return self.identity.user if self.identity else None
+
+    @property
+    def csrf_token(self) -> str:
+        """What unsafe requests of this page send as ``X-CSRFToken``; its cookie is set along with the page."""
+        return self.xsrf_token.decode()
+
+    def need_sign_in(self) -> Identity:
+        """Who looks; nobody is sent to the sign-in page and comes back here afterwards."""
+        return self.identity or self._go_to_sign_in()
+
+    def _go_to_sign_in(self) -> NoReturn:
+        self.redirect(f"/login?next={quote(self.request.uri or '/', safe='/')}")
+        raise web.Finish
+
+    def next_path(self) -> str:
+        """Where ``?next=`` leads: a path of this site, else the lobby."""
+        return safe_path(self.query_text("next", "/", limit=2000))
+
+    def render_page(self, template: str, **context: Any) -> None:
+        """Finish with a template; it knows ``user``, ``identity``, ``csrf_token`` and what is given."""
+        self.finish(self.render_string(template, **context))
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """What every template knows."""
+        namespace = super().get_template_namespace()
+        return namespace | {"user": self.user, "identity": self.identity, "csrf_token": self.csrf_token}
+
+    def answer_refusal(self, refusal: Refusal) -> None:
+        """Finish with the error page."""
+        self.put_refusal_headers(refusal)
+        context = {"code": refusal.code, "message": refusal.message, "fix": refusal.fix}
+        self.render_page("error.html", status=refusal.status, request_id=self.request_id, **context)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer whatever was raised with the error page, in plain text where even that fails."""
+        try:
+            super().write_error(status_code, **kwargs)
+        except Exception:
+            log.exception("%s the error page failed", self.request_id)
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish(f"{self.get_status()}: something went wrong ({self.request_id}).\n")
+
+    # The language
+
+    def get_user_locale(self) -> tornado.locale.Locale | None:
+        """The language somebody chose: by the cookie of the page's switch, else in the profile."""
+        chosen = (self.get_cookie(LOCALE_COOKIE), self.user.locale if self.user else None)
+        code = closest_locale(code for code in chosen if code)
+        return tornado.locale.get(code) if code else None
+
+    def get_browser_locale(self, default: str = DEFAULT_LOCALE) -> tornado.locale.Locale:
+        """The language the browser prefers, of those there are."""
+        accepted = self.request.headers.get("Accept-Language", "")
+        return tornado.locale.get(closest_locale(_preferred(accepted)) or default)
+
+
+class PageNotFoundHandler(PageHandler):
+    """Every page that does not exist."""
+
+    async def prepare(self) -> None:
+        """Refuse before anything else."""
+        await super().prepare()
+        raise not_found("This page", "Go back to the start page.")
+
+
+def safe_path(path: str) -> str:
+    """The path if it is one of this site, else ``/``: a link must not lead people who sign in elsewhere."""
+    is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
+    return path if is_local and path.isprintable() and "\\" not in path else "/"
+
+
+def closest_locale(codes: Iterable[str]) -> str | None:
+    """The first code there is a translation for, by language where the country differs."""
+    supported = sorted(tornado.locale.get_supported_locales())
+    for code in codes:
+        wanted = code.replace("-", "_").lower()
+        for known in supported:
+            if known.lower() == wanted:
+                return known
+        for known in supported:
+            if known.lower().partition("_")[0] == wanted.partition("_")[0]:
+                return known
+    return None
+
+
+def _preferred(accepted: str) -> list[str]:
+    """The codes of an Accept-Language header, best first."""
+    ranked: list[tuple[float, str]] = []
+    for part in accepted.split(",")[:20]:
+        code, _, weight = part.partition(";")
+        try:
+            rank = float(weight.strip().removeprefix("q=")) if weight else 1.0
+        except ValueError:
+            continue
+        if rank > 0:
+            ranked.append((-rank, code.strip()))
+    return [code for _, code in sorted(ranked, key=lambda pair: pair[0])]
