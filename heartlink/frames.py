@@ -218,7 +218,7 @@ class FrameReader:
         buffer += data
         at = 0
         try:
-            while frames and len(buffer) - at >= self._needed:
+            while frames and len(buffer) - at >= self._needed and not self.ended:
                 size = self._read_frame(at, events)
                 if not size:
                     break
@@ -243,8 +243,8 @@ class FrameReader:
         if length >= _LENGTH_16_BITS:
             width = 2 if length == _LENGTH_16_BITS else 8
             payload_at += width
-            if len(buffer) < payload_at:
-                self._needed = payload_at - at
+            if len(buffer) < at + 2 + width:
+                self._needed = 2 + width
                 return 0
             length = int.from_bytes(buffer[at + 2 : at + 2 + width], "big")
             if length >> 63:
