@@ -73,6 +73,13 @@ def invalid_parameters(message: str, fix: str, fields: dict[str, str] | None = N
     return Refusal("invalid_parameters", 400, message, fix, fields=fields)
 
 
+def unfit(field: str, reason: str, fix: str | None = None) -> Refusal:
+    """``invalid_parameters`` for one field: what is wrong with it, and what to do."""
+    return invalid_parameters(
+        f"The field '{field}' does not fit: {reason}.", fix or f"Mend '{field}'.", {field: reason}
+    )
+
+
 def missing_parameters(name: str, where: str) -> Refusal:
     return Refusal(
         "missing_parameters",

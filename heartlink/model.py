@@ -93,11 +93,12 @@ class Invite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a user has read a room: a cursor that only rises."""
+    """How far a user has read a room (a cursor that only rises), and when they were last in it."""
 
     room_id: RoomId
     user_id: UserId
     up_to: int
+    last_seen_ms: int | None = None
 
 
 class ReplyTo(msgspec.Struct, frozen=True):

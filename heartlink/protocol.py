@@ -457,7 +457,7 @@ class CommandReader:
         ref, client_id = _short_text(found.get("ref")), _short_text(found.get("client_id"))
         name = found.get("type", self._default.__struct_config__.tag)
         if not isinstance(name, str):
-            raise BadFrame(_wrong_type("type", "it must be a string"), ref, client_id)
+            raise BadFrame(unfit("type", "it must be a string"), ref, client_id)
         command = self._by_name.get(name)
         if command is None:
             nearest = difflib.get_close_matches(name, self._by_name, 1)
@@ -476,11 +476,7 @@ def explain_mismatch(error: msgspec.ValidationError, where: str) -> Refusal:
         return missing_parameters(missing.group(1), where)
     reason, _, path = text.partition(" - at `$")
     field = path.rstrip("`").lstrip(".") or "body"
-    return _wrong_type(field, reason[:1].lower() + reason[1:])
-
-
-def _wrong_type(field: str, reason: str) -> Refusal:
-    return invalid_parameters(f"The field '{field}' does not fit: {reason}.", f"Mend '{field}'.", {field: reason})
+    return unfit(field, reason[:1].lower() + reason[1:])
 
 
 def _short_text(value: object) -> str | None:

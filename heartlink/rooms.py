@@ -136,7 +136,23 @@ class RoomState:
         if bound <= self.read_up_to(user_id):
             return None
         self.cursors[user_id] = bound
-        return Receipt(room_id=self.room.id, user_id=user_id, up_to=bound)
+        return self.receipt(user_id)
+
+    def receipt(self, user_id: UserId) -> Receipt:
+        """A user's cursor and last presence, as they are stored."""
+        attendance = self.attendance.get(user_id)
+        return Receipt(
+            room_id=self.room.id,
+            user_id=user_id,
+            up_to=self.read_up_to(user_id),
+            last_seen_ms=attendance.last_seen_ms if attendance else None,
+        )
+
+    def restore(self, receipts: Iterable[Receipt]) -> None:
+        """Take in the cursors and last presences that were stored."""
+        for receipt in receipts:
+            self.cursors[receipt.user_id] = receipt.up_to
+            self.attendance[receipt.user_id] = Attendance(last_seen_ms=receipt.last_seen_ms)
 
     def is_read(self, row: StoredMessage, viewer: UserId | None) -> bool:
         """One's own message: whether somebody else has read it; anybody else's: whether the viewer has."""
@@ -156,6 +172,11 @@ class RoomState:
         attendance.announced = True
         attendance.shown = "online"
         return True
+
+    def is_here(self, user_id: UserId) -> bool:
+        """Whether a user has a connection to this room."""
+        attendance = self.attendance.get(user_id)
+        return attendance is not None and attendance.connections > 0
 
     def depart(self, user_id: UserId, now_ms: int) -> bool:
         """Count a connection out; True when it was the last one and the grace begins."""
