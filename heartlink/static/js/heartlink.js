@@ -37,7 +37,8 @@ export class HeartLink {
    * @param {string} [options.base] the server, e.g. "https://chat.example"; left out: the page's own origin, with its cookie
    * @param {string | (() => string | Promise<string>)} [options.token] a JWT or a function that gives one; needed from another origin
    * @param {string | (() => string | Promise<string>)} [options.getToken] the same, under its other name
-   * @param {() => Promise<boolean>} [options.renewToken] called once when the token was refused; true: `getToken` now gives another
+   * @param {() => Promise<string | null>} [options.renewToken] asked for another token when one was refused or is about to end;
+   *        by default `getToken` is asked again, or with the cookie `POST /api/auth/refresh`
    * @param {"cookie" | "ticket" | "subprotocol"} [options.socketAuth] how a socket says who it is: the session cookie (the default
    *        without a token), a one-use ticket (the default with one: the token itself never stands in an address), or `bearer.<JWT>`
    * @param {() => string} [options.getCsrfToken] with the cookie: the value of the cookie `csrftoken`
@@ -84,7 +85,7 @@ export class HeartLink {
       scope: `${this.#base}|${me.id}|${roomId}`,
       tabId: this.#tabId,
       address: (id, query) => this.#socketAddress(`/ws/chat/${encodeURIComponent(id)}/`, query),
-      renew: this.#renewToken,
+      renew: () => this.#renew(),
       pingSeconds: this.#options.pingSeconds ?? 0,
       backoff: this.#options.backoff,
     });
@@ -92,6 +93,11 @@ export class HeartLink {
 
   // permissions(): the user's permission stream (/ws/permissions/) takes its place here, on ReconnectingSocket like Room.
   // calls: `room.on("frame", …)` hears their frames until a module of their own is written.
+
+  async #renew() {
+    if (this.#renewToken) return this.#renewToken();
+    return this.#getToken ? this.#getToken() : (await this.rest.refresh()).token;
+  }
 
   async #socketAddress(path, query) {
     const url = new URL((this.#base || globalThis.location?.origin) + path);

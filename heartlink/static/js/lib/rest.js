@@ -73,6 +73,7 @@ export class Rest {
     return this.request("POST", "/api/auth/register", { username, password, ...(display_name ? { display_name } : {}) });
   }
   login = (username, password) => this.request("POST", "/api/auth/login", { username, password });
+  refresh = () => this.request("POST", "/api/auth/refresh", {});
   logout = () => this.request("POST", "/api/auth/logout", {});
   changePassword = (old_password, new_password) => this.request("POST", "/api/auth/password", { old_password, new_password });
   me = () => this.request("GET", "/api/me");

@@ -28,6 +28,7 @@ let FRAMES = {};
  */
 export class Room extends Emitter {
   #rest;
+  #renew;
   #socket;
   #sender;
   #storage;
@@ -57,6 +58,7 @@ export class Room extends Emitter {
     this.people = new People(() => this.emit("people", null));
     this.state = { name: "stopped", error: null };
     this.#rest = rest;
+    this.#renew = renew;
     this.#storage = storage;
     this.#scope = scope;
     this.outbox = new Outbox({ scope, storage, tabId });
@@ -379,6 +381,11 @@ export class Room extends Emitter {
     return room;
   }
 
+  async #renewAuthentication() {
+    const token = await this.#renew().catch(() => null);
+    if (token) this.#socket.send({ type: "reauth", token });
+  }
+
   #refuse(frame) {
     const error = HeartLinkError.fromFrame(frame);
     if (frame.client_id && this.outbox.get(frame.client_id)) this.#sender.refuse(frame.client_id, error);
@@ -413,9 +420,10 @@ export class Room extends Emitter {
         room.people.update(frame.user_id, { status: "offline", last_seen: frame.last_seen });
       },
       presence: (room, frame) => room.people.update(frame.user_id, { status: frame.status, last_seen: frame.last_seen }),
-      member_added: (room) => room.refresh().catch(() => {}),
+      member_added: (room, frame) => room.people.add(frame.member),
       member_removed: (room, frame) => room.people.remove(frame.user_id ?? frame.member?.user_id),
       room_updated: (room, frame) => room.#mergeRoom(frame.room ?? {}),
+      auth_expiring: (room) => room.#renewAuthentication(),
       capabilities_changed: (room, frame) => room.#setCapabilities(frame.capabilities),
       access_revoked: (room, frame) => room.#remember("revoked", frame),
       room_ended: (room, frame) => room.#remember("ended", frame),

@@ -36,11 +36,11 @@ export class ReconnectingSocket extends Emitter {
    * @param {object} options
    * @param {() => Promise<{url: string, protocols: string[]}>} options.address asked before every try
    * @param {() => Promise<{would: number, error: object | null} | null>} options.explain asks the address for its reason
-   * @param {() => Promise<boolean>} [options.renew] new credentials after 401/4401; false when there are none
+   * @param {() => Promise<any>} [options.renew] new credentials after 401/4401; nothing when there are none
    * @param {object} [options.backoff] see Backoff
    * @param {number} [options.pingSeconds] also measure the way there and back this often; 0 does not
    */
-  constructor({ address, explain, renew = async () => false, backoff = {}, pingSeconds = 0 }) {
+  constructor({ address, explain, renew = async () => null, backoff = {}, pingSeconds = 0 }) {
     super();
     this.address = address;
     this.explain = explain;
@@ -200,10 +200,10 @@ export class ReconnectingSocket extends Emitter {
 
   async #renewOrStop(error) {
     const generation = this.#generation;
-    const renewed = !this.#hasFreshCredentials && (await this.renew().catch(() => false));
+    const renewed = !this.#hasFreshCredentials && Boolean(await this.renew().catch(() => null));
     if (generation !== this.#generation) return;
     this.#hasFreshCredentials = renewed;
-    if (renewed) this.#waitAndRetry(error, 0);
+    if (renewed) this.#waitAndRetry(error);
     else this.#setState({ name: "stopped", error });
   }
 

@@ -1,0 +1,346 @@
+/** The list of messages: keeps the place while older ones load above, follows the newest, and carries the toolbar. */
+import { drawMessage, drawPending, statusMark } from "./message.js";
+import { el, iconButton, t, toastError } from "./ui.js";
+
+const AT_END_PX = 60;
+const LOAD_OLDER_WITHIN_PX = 700;
+const QUICK_REACTIONS = ["👍", "❤️", "😂"];
+
+export class Conversation {
+  #room;
+  #actions;
+  #rows = new Map();
+  #pendingRows = new Map();
+  #frame = document.getElementById("messages");
+  #stored = document.getElementById("stored");
+  #pending = document.getElementById("pending");
+  #edge = document.getElementById("history-edge");
+  #toLatest = document.getElementById("to-latest");
+  #toolbar = null;
+  #firstUnreadId = null;
+  #unseen = 0;
+  #isFollowing = true;
+  #hasBeenPlaced = false;
+  #isLoading = false;
+
+  /**
+   * @param {import("../lib/room.js").Room} room
+   * @param {{reply: Function, edit: Function, remove: Function, pick: Function, seen: Function}} actions what the toolbar calls
+   */
+  constructor(room, actions) {
+    this.#room = room;
+    this.#actions = actions;
+    room.on("history", () => this.#drawAll());
+    room.on("message", (message) => this.#arrived(message));
+    room.on("change", ({ message }) => this.#changed(message));
+    room.on("outbox", () => this.#drawPending());
+    room.on("people", () => this.#drawStatuses());
+    room.on("capabilities", () => this.#hideToolbar());
+    this.#frame.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#frame.addEventListener("click", (event) => this.#clicked(event));
+    this.#frame.addEventListener("keydown", (event) => this.#pressed(event));
+    this.#frame.addEventListener("pointerover", (event) => event.pointerType === "mouse" && this.#showToolbar(event.target.closest(".message")));
+    this.#frame.addEventListener("pointerleave", () => this.#frame.contains(document.activeElement) || this.#hideToolbar());
+    this.#frame.addEventListener("focusin", (event) => this.#showToolbar(event.target.closest(".message")));
+    this.#toLatest.addEventListener("click", () => this.toLatest());
+    new ResizeObserver(() => this.#isFollowing && this.#toEnd()).observe(this.#frame);
+    document.addEventListener("visibilitychange", () => this.#look());
+    addEventListener("focus", () => this.#look());
+    this.#drawPending();
+  }
+
+  get isLookedAt() {
+    return !document.hidden && document.hasFocus();
+  }
+
+  // --- drawing
+
+  #around(message, previous) {
+    return {
+      previous,
+      isFirstUnread: message.id !== undefined && message.id === this.#firstUnreadId,
+      status: message.is_own ? this.#room.statusOf(message) : null,
+      quoted: message.reply_to ? this.#room.timeline.get(message.reply_to.id) : null,
+      room: this.#room,
+      me: this.#room.me,
+    };
+  }
+
+  #draw(message) {
+    const row = drawMessage(message, this.#around(message, this.#room.timeline.neighbour(message.id, -1)));
+    this.#rows.set(message.id, row);
+    return row;
+  }
+
+  #redraw(message) {
+    const old = message && this.#rows.get(message.id);
+    if (!old) return;
+    const focused = old.contains(document.activeElement);
+    if (this.#toolbar && old.contains(this.#toolbar)) this.#hideToolbar();
+    const row = this.#draw(message);
+    old.replaceWith(row);
+    if (focused) row.querySelector(".message").focus({ preventScroll: true });
+  }
+
+  #drawAll() {
+    this.#hideToolbar();
+    this.#frame.setAttribute("aria-busy", "true");
+    this.#rows.clear();
+    const messages = this.#room.timeline.messages;
+    if (!this.#hasBeenPlaced) this.#firstUnreadId = this.#findFirstUnread(messages);
+    this.#stored.replaceChildren(...messages.map((message) => this.#draw(message)));
+    this.#drawEdge();
+    this.#drawPending();
+    const mark = this.#stored.querySelector(".unread-mark");
+    if (mark && !this.#hasBeenPlaced) this.#placeAt(mark);
+    else if (this.#isFollowing) this.#toEnd();
+    this.#hasBeenPlaced = true;
+    requestAnimationFrame(() => this.#frame.setAttribute("aria-busy", "false"));
+    this.#look();
+  }
+
+  #findFirstUnread(messages) {
+    const readUpTo = this.#actions.readUpTo();
+    if (!readUpTo && !this.#actions.hasUnread()) return null;
+    return messages.find((message) => message.id > readUpTo && !message.is_own)?.id ?? null;
+  }
+
+  #placeAt(mark) {
+    this.#toEnd();
+    const top = mark.offsetTop - this.#frame.offsetTop - 80;
+    if (top < this.#frame.scrollTop) {
+      this.#frame.scrollTop = Math.max(0, top);
+      this.#isFollowing = this.#isAtEnd();
+    }
+  }
+
+  #arrived(message) {
+    const isSeen = this.isLookedAt && this.#isFollowing;
+    if (!isSeen && !message.is_own && this.#firstUnreadId === null) this.#firstUnreadId = message.id;
+    if (message.is_own) this.#firstUnreadId = null;
+    const after = this.#room.timeline.neighbour(message.id, 1);
+    const row = this.#draw(message);
+    this.#stored.insertBefore(row, after ? this.#rows.get(after.id) : null);
+    if (after) this.#redraw(after);
+    if (message.client_id) this.#dropPending(message.client_id);
+    if (!this.#isFollowing && !message.is_own) this.#unseen += 1;
+    this.#afterGrowth();
+    this.#actions.arrived(message, isSeen);
+    this.#look();
+  }
+
+  #changed(message) {
+    const distance = this.#frame.scrollHeight - this.#frame.scrollTop;
+    this.#redraw(message);
+    for (const quoting of this.#room.timeline.quoting(message.id)) this.#redraw(quoting);
+    if (this.#isFollowing) this.#toEnd();
+    else if (this.#isAbove(message.id)) this.#frame.scrollTop = this.#frame.scrollHeight - distance;
+  }
+
+  #isAbove(id) {
+    const row = this.#rows.get(id);
+    return row && row.getBoundingClientRect().bottom < this.#frame.getBoundingClientRect().top;
+  }
+
+  /** Only the words behind one's own messages change when somebody reads; above one that was read all were. */
+  #drawStatuses() {
+    for (const message of this.#room.timeline.messages.reverse()) {
+      const old = message.is_own && this.#rows.get(message.id)?.querySelector(".status");
+      if (!old) continue;
+      if (old.dataset.status === "read") return;
+      const status = this.#room.statusOf(message);
+      if (old.dataset.status !== status) old.replaceWith(statusMark(status));
+    }
+  }
+
+  #drawPending() {
+    const entries = this.#room.outbox.entries;
+    const wanted = new Set(entries.map((entry) => entry.client_id));
+    for (const clientId of [...this.#pendingRows.keys()]) if (!wanted.has(clientId)) this.#dropPending(clientId);
+    for (const entry of entries) {
+      const old = this.#pendingRows.get(entry.client_id);
+      if (old?.version === JSON.stringify(entry)) continue;
+      const row = drawPending(entry, this.#around(entry, null));
+      if (old) old.row.replaceWith(row);
+      else this.#pending.append(row);
+      this.#pendingRows.set(entry.client_id, { row, version: JSON.stringify(entry) });
+      if (!old && entry.owner === this.#room.outbox.tabId) this.#isFollowing = true;
+    }
+    this.#afterGrowth();
+  }
+
+  #dropPending(clientId) {
+    this.#pendingRows.get(clientId)?.row.remove();
+    this.#pendingRows.delete(clientId);
+  }
+
+  #drawEdge() {
+    const { timeline } = this.#room;
+    if (timeline.hasMore) this.#edge.textContent = this.#isLoading ? t("Loading older messages…") : "";
+    else this.#edge.textContent = timeline.size ? t("This is where the conversation begins.") : t("Nobody has said anything yet. Say hello!");
+  }
+
+  // --- the place
+
+  #isAtEnd() {
+    return this.#frame.scrollHeight - this.#frame.scrollTop - this.#frame.clientHeight < AT_END_PX;
+  }
+
+  #toEnd() {
+    this.#frame.scrollTop = this.#frame.scrollHeight;
+  }
+
+  #afterGrowth() {
+    if (this.#isFollowing) this.#toEnd();
+    this.#drawToLatest();
+  }
+
+  toLatest() {
+    this.#isFollowing = true;
+    this.#unseen = 0;
+    this.#toEnd();
+    this.#drawToLatest();
+    this.#look();
+  }
+
+  #scrolled() {
+    this.#isFollowing = this.#isAtEnd();
+    if (this.#isFollowing) this.#unseen = 0;
+    this.#drawToLatest();
+    this.#look();
+    if (this.#frame.scrollTop < LOAD_OLDER_WITHIN_PX) this.#loadOlder();
+  }
+
+  #drawToLatest() {
+    this.#toLatest.hidden = this.#isFollowing || this.#isAtEnd();
+    document.getElementById("to-latest-count").textContent = this.#unseen ? t("{count} new", { count: this.#unseen }) : "";
+  }
+
+  async #loadOlder() {
+    if (this.#isLoading || !this.#room.timeline.hasMore) return;
+    this.#isLoading = true;
+    this.#drawEdge();
+    try {
+      this.#drawOlder(await this.#room.loadOlder());
+    } catch (error) {
+      toastError(error);
+    } finally {
+      this.#isLoading = false;
+      this.#drawEdge();
+    }
+  }
+
+  /** Grows upward; what is on the screen stays where it is. */
+  #drawOlder(messages) {
+    const missing = messages.filter((message) => !this.#rows.has(message.id));
+    if (!missing.length) return;
+    this.#frame.setAttribute("aria-busy", "true");
+    const next = this.#room.timeline.neighbour(missing.at(-1).id, 1);
+    const anchor = (next && this.#rows.get(next.id)?.querySelector(".message")) ?? this.#pending;
+    const before = anchor.getBoundingClientRect().top;
+    this.#stored.prepend(...missing.map((message) => this.#draw(message)));
+    const focused = document.activeElement;
+    if (next) this.#redraw(next);
+    const after = ((next && this.#rows.get(next.id).querySelector(".message")) ?? this.#pending).getBoundingClientRect().top;
+    this.#frame.scrollTop += after - before;
+    if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+    requestAnimationFrame(() => this.#frame.setAttribute("aria-busy", "false"));
+  }
+
+  async jumpTo(id) {
+    try {
+      const isHere = this.#room.timeline.has(id) || (await this.#room.loadUntil(id));
+      this.#drawOlder(this.#room.timeline.messages);
+      this.#drawEdge();
+      if (!isHere) return;
+    } catch (error) {
+      toastError(error);
+      return;
+    }
+    const article = this.#rows.get(id).querySelector(".message");
+    this.#isFollowing = false;
+    article.scrollIntoView({ block: "center" });
+    article.focus({ preventScroll: true });
+    article.classList.add("flash");
+    setTimeout(() => article.classList.remove("flash"), 1600);
+  }
+
+  /** What is on the screen while somebody looks at it counts as read. */
+  #look() {
+    if (!this.isLookedAt || !this.#hasBeenPlaced) return;
+    const bottom = this.#frame.getBoundingClientRect().bottom;
+    const messages = this.#room.timeline.messages;
+    for (let index = messages.length - 1; index >= 0; index -= 1) {
+      const row = this.#rows.get(messages[index].id);
+      if (row && row.getBoundingClientRect().top < bottom - 10) {
+        this.#actions.seen(messages[index]);
+        return;
+      }
+    }
+  }
+
+  // --- the toolbar: one for all messages, so that the keyboard meets it only where it is needed
+
+  #showToolbar(article) {
+    const message = article && this.#room.timeline.get(Number(article.dataset.id));
+    if (!message || message.deleted || this.#toolbar?.parentElement === article) return;
+    this.#hideToolbar();
+    const canSend = this.#room.can("chat.send") && this.#room.info.status !== "ended";
+    const canChange = (message.is_own && canSend) || this.#room.can("chat.moderate");
+    const buttons = [];
+    if (canSend) {
+      for (const emoji of QUICK_REACTIONS) {
+        buttons.push(el("button", { type: "button", class: "icon-button quick", "aria-label": t("React with {emoji}", { emoji }), data: { react: emoji } }, emoji));
+      }
+      buttons.push(iconButton("smile", t("React"), (event) => this.#actions.pick(event.currentTarget, message)));
+      buttons.push(iconButton("reply", t("Reply"), () => this.#actions.reply(message)));
+    }
+    if (canChange && message.message_type === "text") buttons.push(iconButton("edit", t("Edit"), () => this.#actions.edit(message)));
+    if (canChange) buttons.push(iconButton("trash", t("Delete"), () => this.#actions.remove(message)));
+    if (!buttons.length) return;
+    this.#toolbar = el("div", { class: "toolbar", role: "toolbar", "aria-label": t("Message actions"), "aria-live": "off" }, ...buttons);
+    article.append(this.#toolbar);
+  }
+
+  #hideToolbar() {
+    this.#toolbar?.remove();
+    this.#toolbar = null;
+  }
+
+  #clicked(event) {
+    const data = (name) => event.target.closest(`[data-${name}]`)?.dataset[name];
+    const article = event.target.closest(".message");
+    if (data("retry")) this.#room.retry(data("retry"));
+    else if (data("discard")) this.#room.discard(data("discard"));
+    else if (data("jump")) this.jumpTo(Number(data("jump")));
+    else if (data("react")) this.#actions.react(this.#room.timeline.get(Number(article.dataset.id)), data("react"));
+    else if (article && !event.target.closest("a, button") && getSelection().isCollapsed) this.#showToolbar(article);
+  }
+
+  /** Up and down walk through the messages; r, e and Delete act on the one that has the focus. */
+  #pressed(event) {
+    if (event.target.closest(".toolbar") && event.key === "Escape") event.target.closest(".message").focus();
+    const article = event.target === this.#frame ? null : event.target.closest(".message");
+    if (event.target !== this.#frame && event.target !== article) return;
+    const message = article && this.#room.timeline.get(Number(article.dataset.id));
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (step) {
+      const next = message ? this.#room.timeline.neighbour(message.id, step) : this.#room.timeline.messages.at(-1);
+      if (!next) return;
+      event.preventDefault();
+      this.#rows.get(next.id)?.querySelector(".message").focus();
+      return;
+    }
+    if (!message || message.deleted || event.ctrlKey || event.metaKey || event.altKey) return;
+    const act = { r: "reply", e: "edit", Delete: "remove" }[event.key];
+    const mayChange = message.is_own || this.#room.can("chat.moderate");
+    if (!act || !this.#room.can("chat.send") || (act !== "reply" && !mayChange)) return;
+    event.preventDefault();
+    this.#actions[act](message);
+  }
+
+  /** The last message of one's own that can be edited. */
+  lastOwn() {
+    return this.#room.timeline.messages.findLast((message) => message.is_own && !message.deleted && message.message_type === "text") ?? null;
+  }
+}

@@ -1,0 +1,2 @@
+/** Pages that only need the bar. */
+import "./ui.js";
