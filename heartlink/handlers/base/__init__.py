@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from heartlink.handlers.base.api import ApiNotFoundHandler, JsonHandler, Operation
+from heartlink.handlers.base.api import ApiNotFoundHandler, JsonHandler, Operation, describe
+from heartlink.handlers.base.application import Application
 from heartlink.handlers.base.page import PageHandler, PageNotFoundHandler, safe_path
 from heartlink.handlers.base.request import (
-    APPLICATION_SETTINGS,
     XSRF_COOKIE,
     BaseHandler,
     refusal_record,
@@ -13,14 +13,15 @@ from heartlink.handlers.base.request import (
 )
 
 __all__ = [
-    "APPLICATION_SETTINGS",
     "XSRF_COOKIE",
     "ApiNotFoundHandler",
+    "Application",
     "BaseHandler",
     "JsonHandler",
     "Operation",
     "PageHandler",
     "PageNotFoundHandler",
+    "describe",
     "refusal_record",
     "safe_path",
     "without_tokens",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -31,13 +32,18 @@ class Operation:
     needs_sign_in: bool = True
 
 
+def describe(**operations: Operation) -> Mapping[str, Operation]:
+    """The operations of an address by method: ``operations = describe(GET=Operation(…))``."""
+    return MappingProxyType(operations)
+
+
 class JsonHandler(BaseHandler):
     """A REST address: JSON in, JSON out; ``operations`` describes its methods.
 
     ``identity`` is who asks (None for nobody) unless ``identifies`` is False; what is invalid never gets here.
     """
 
-    operations: Mapping[str, Operation] = {}
+    operations: ClassVar[Mapping[str, Operation]] = describe()
     identifies = True
 
     async def prepare(self) -> None:

@@ -37,8 +37,6 @@ XSRF_COOKIE = "csrftoken"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 JSON_TYPE = "application/json; charset=utf-8"
 QUERY_CHARS = 1000
-APPLICATION_SETTINGS: Mapping[str, Any] = {"xsrf_cookie_name": XSRF_COOKIE}
-"""What a :class:`tornado.web.Application` needs so that these handlers work; ``house`` is added to it."""
 
 _SECRET_ARGUMENTS = re.compile(r"(?i)([?&](?:t|%74|%54)[^=&]*=)[^&]*")
 
