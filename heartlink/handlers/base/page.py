@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 from urllib.parse import quote
 
+import msgspec
 import tornado.locale
 from tornado import web
 
@@ -16,6 +17,9 @@ from heartlink.model import Identity, User
 
 LOCALE_COOKIE = "heartlink_locale"
 DEFAULT_LOCALE = "en_US"
+LANGUAGES = (("en_US", "English"), ("zh_CN", "中文"))
+THEME_COOKIE = "heartlink_theme"
+THEMES = ("light", "dark")
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -81,7 +85,30 @@ class PageHandler(BaseHandler):
     def get_template_namespace(self) -> dict[str, Any]:
         """What every template knows."""
         namespace = super().get_template_namespace()
-        return namespace | {"user": self.user, "identity": self.identity, "csrf_token": self.csrf_token}
+        return namespace | {
+            "user": self.user,
+            "identity": self.identity,
+            "csrf_token": self.csrf_token,
+            "language": self.locale.code.partition("_")[0],
+            "theme": self.theme,
+            "languages": LANGUAGES,
+            "page_json": self.page_json,
+            "page_data": {},
+        }
+
+    @property
+    def theme(self) -> str:
+        """What the page's switch was set to: ``light``, ``dark``, or nothing for what the system prefers."""
+        chosen = self.get_cookie(THEME_COOKIE, "")
+        return chosen if chosen in THEMES else ""
+
+    def page_json(self, data: dict[str, Any]) -> str:
+        """What the page's scripts know from the start: who looks, the words of the language, and ``data``."""
+        user = self.user
+        shown = user and {name: getattr(user, name) for name in ("id", "username", "display_name", "avatar_url")}
+        record = {"user": shown, "locale": self.locale.code, "strings": translations(self.locale)} | data
+        # Whatever a name contains, it must not end the script element or begin a comment in it.
+        return msgspec.json.encode(record).decode().replace("<", "\\u003c")
 
     def answer_refusal(self, refusal: Refusal) -> None:
         """Finish with the error page."""
@@ -125,6 +152,12 @@ def safe_path(path: str) -> str:
     """The path if it is one of this site, else ``/``: a link must not lead people who sign in elsewhere."""
     is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if is_local and path.isprintable() and "\\" not in path else "/"
+
+
+def translations(locale: tornado.locale.Locale) -> dict[str, str]:
+    """The words of a language by their English source; none for English itself."""
+    tables: dict[str, dict[str, str]] = getattr(locale, "translations", {})
+    return dict(tables.get("unknown", {}))
 
 
 def closest_locale(codes: Iterable[str]) -> str | None:

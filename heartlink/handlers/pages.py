@@ -1,0 +1,103 @@
+"""The pages: lobby, sign-in, conversation, invitation (PROTOCOL 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from heartlink.handlers.base import PageHandler
+
+ROOM_KIND_LABELS = {"private": "Private", "group": "Group", "public": "Public"}
+
+
+class LobbyPage(PageHandler):
+    """My rooms; a welcome for those who are not signed in."""
+
+    async def get(self) -> None:
+        """The lobby, or the welcome."""
+        if self.identity is None:
+            self.render_page("welcome.html", next_query="")
+        else:
+            self.render_page("lobby.html")
+
+
+class SignInPage(PageHandler):
+    """Sign in, or make an account; ``?next=`` says where to go afterwards, on this site only."""
+
+    is_register = False
+
+    async def get(self) -> None:
+        """The form; who is signed in already goes on."""
+        next_path = self.next_path()
+        if self.identity is not None:
+            self.redirect(next_path)
+            return
+        self.render_page(
+            "auth.html", is_register=self.is_register, next_path=next_path, next_query=next_query(next_path)
+        )
+
+
+class RegisterPage(SignInPage):
+    """Make an account."""
+
+    is_register = True
+
+
+class ChatPage(PageHandler):
+    """A conversation. A room one may not enter is answered with the reason and its status."""
+
+    async def get(self, room_id: str) -> None:
+        """The conversation of a room."""
+        identity = self.need_sign_in()
+        room = await self.house.chat.room(identity, room_id)
+        title = room.name or ", ".join(other.display_name for other in room.members if other.user_id != identity.user.id)
+        data: dict[str, Any] = {
+            "room_id": room.id,
+            "members": room.members,
+            "members_count": room.members_count,
+            "unread": room.unread,
+            "read_up_to": room.read_up_to,
+        }
+        self.render_page("chat.html", room_title=title, page_data=data)
+
+
+class InvitePage(PageHandler):
+    """Who invites where, and one button."""
+
+    async def get(self, code: str) -> None:
+        """The invitation behind a link; one that is over is answered with the reason and its status."""
+        invite = await self.house.chat.invite(code)
+        self.render_page(
+            "invite.html",
+            code=code,
+            room_name=invite.room.name,
+            inviter_name=invite.inviter.display_name,
+            kind_label=self.locale.translate(ROOM_KIND_LABELS[invite.room.kind]),
+            expires_at=invite.expires_at,
+            next_query=next_query(f"/invite/{quote(code, safe='')}"),
+        )
+
+
+class TrailingSlash(PageHandler):
+    """The address of a page without its last slash."""
+
+    async def get(self, *_: str) -> None:
+        """Go to the page."""
+        self.redirect(self.request.path + "/", permanent=True)
+
+
+def next_query(path: str) -> str:
+    """``?next=…`` for a link that shall come back; nothing for the lobby."""
+    return "" if path == "/" else f"?next={quote(path, safe='/')}"
+
+
+PAGE_ROUTES = [
+    (r"/", LobbyPage, "lobby"),
+    (r"/login", SignInPage, "sign in"),
+    (r"/register", RegisterPage, "make an account"),
+    (r"/chat/([^/]+)/", ChatPage, "conversation"),
+    (r"/chat/([^/]+)", TrailingSlash, "conversation"),
+    (r"/tools/heart_link/chat/([^/]+)/", ChatPage, "conversation, at its old address"),
+    (r"/tools/heart_link/chat/([^/]+)", TrailingSlash, "conversation, at its old address"),
+    (r"/invite/([^/]+)", InvitePage, "invitation"),
+]
