@@ -170,6 +170,12 @@ def test_too_big_is_known_from_the_header_alone() -> None:
     assert isinstance(event, Violation) and event.code == 1009
 
 
+def test_a_frame_alone_is_judged_like_one_among_others() -> None:
+    for text, code in ((b"\xff", 1007), (b"x" * 11, 1009)):
+        (event,) = FrameReader(10).feed(sent(1, text))
+        assert isinstance(event, Violation) and event.code == code
+
+
 def test_without_a_limit_everything_fits() -> None:
     assert FrameReader().feed(sent(2, b"x" * 200_000)) == [Binary(b"x" * 200_000)]
 

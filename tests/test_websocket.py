@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import shutil
 import socket
 import ssl
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +20,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError
 
 from heartlink.connection import Connection, ConnectionLimits, Flusher
-from heartlink.errors import ROOM_ENDED_FAREWELL, TOO_SLOW
-from heartlink.frames import ping_frame, text_frame
-from heartlink.handlers import websocket
+from heartlink.errors import NORMAL, ROOM_ENDED_FAREWELL
+from heartlink.frames import text_frame
 from heartlink.handlers.websocket import PeerSocketHandler
 
 ANSWER_SECONDS = 5
@@ -97,7 +94,7 @@ class Echo(PeerSocketHandler):
             return
         if text == b"to all":
             for each in self.desk.connections:
-                each.push(text_frame(b"to all"))
+                each.push(text_frame(b"to all " + b"x" * 8_000))
             return
         connection.push(text_frame(text))
 
@@ -167,7 +164,7 @@ class Place:
         finally:
             server.stop()
             for peer in self.peers:
-                peer.writer.transport.abort()
+                await peer.vanish()
             await self.desk.until(lambda: len(self.desk.gone) == len(self.desk.connections))
             self.desk.flusher.close()
             await server.close_all_connections()
@@ -185,6 +182,12 @@ class Place:
         )
         peer = Peer(reader, writer)
         self.peers.append(peer)
+        writer.write(self.request(query, **headers).encode() + ahead)
+        peer.head = (await peer.within(reader.readuntil(b"\r\n\r\n"))).decode()
+        return peer
+
+    def request(self, query: str = "", **headers: str) -> str:
+        """A request to upgrade; a header given as empty is left out."""
         wanted = {
             "Host": "127.0.0.1",
             "Upgrade": "websocket",
@@ -193,9 +196,7 @@ class Place:
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         } | {key.replace("_", "-"): value for key, value in headers.items()}
         lines = [f"GET /ws{query} HTTP/1.1", *(f"{key}: {value}" for key, value in wanted.items() if value), "", ""]
-        writer.write("\r\n".join(lines).encode() + ahead)
-        peer.head = (await peer.within(reader.readuntil(b"\r\n\r\n"))).decode()
-        return peer
+        return "\r\n".join(lines)
 
     async def join(self, **options: object) -> Peer:
         """Connect and be welcomed."""
@@ -249,13 +250,20 @@ class Peer:
         """What still comes until TCP ends in good order."""
         return await self.within(self.reader.read(-1))
 
+    async def vanish(self) -> None:
+        """Close TCP without a word."""
+        if not self.writer.is_closing():
+            self.writer.transport.abort()
+        with suppress(OSError):
+            await self.within(self.writer.wait_closed())
+
     async def part(self) -> None:
         self.writer.write(client_frame(CLOSE, b"\x03\xe8"))
         assert (await self.closing())[0] == 1000
         assert await self.end() == b""
 
 
-def client_frame(opcode: int, payload: bytes = b"", first: int | None = None, mask: bytes = b"\x1f\x2e\x3d\x4c") -> bytes:
+def client_frame(opcode: int, payload: bytes = b"", first: int | None = None, mask: bytes = b"mask") -> bytes:
     """A masked frame, by the book unless told otherwise."""
     head = bytes([0x80 | opcode if first is None else first])
     length = len(payload)
@@ -284,3 +292,244 @@ async def test_upgrade_echo_and_goodbye(place: Place) -> None:
         (connection,) = desk.connections
         await desk.until(lambda: desk.gone == [connection])
         assert (connection.frames_in, connection.frames_out) == (8, 11)
+
+
+@pytest.mark.gen_test
+async def test_frames_sent_together_with_the_request_are_not_lost(place: Place) -> None:
+    async with place.open():
+        ahead = client_frame(TEXT, b"early") + client_frame(TEXT, b"half")
+        peer = await place.join(ahead=ahead[:-1])
+        assert await peer.frame() == (TEXT, b"early")
+        peer.writer.write(ahead[-1:])
+        assert await peer.frame() == (TEXT, b"half")
+
+
+@pytest.mark.gen_test
+async def test_ten_thousand_frames_come_back_in_order(place: Place) -> None:
+    async with place.open(ConnectionLimits(queue_frames=0, queue_bytes=0)):
+        peer = await place.join()
+        peer.writer.write(b"".join(client_frame(TEXT, b"%d" % n) for n in range(10_000)))
+        for n in range(10_000):
+            assert await peer.frame() == (TEXT, b"%d" % n)
+        await place.canary()
+
+
+@pytest.mark.gen_test
+async def test_what_is_large_comes_through_a_small_window(place: Place) -> None:
+    async with place.open():
+        peer = await place.join(receive_bytes=4_096)
+        texts = [bytes([65 + n]) * 65_536 for n in range(20)]
+        for text in texts:
+            peer.say(text)
+            assert await peer.frame() == (TEXT, text)
+
+
+# --- The door --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "status"),
+    [
+        ({"Upgrade": ""}, "", 400),
+        ({"Upgrade": "h2c"}, "", 400),
+        ({"Connection": "keep-alive"}, "", 400),
+        ({"Sec_WebSocket_Key": ""}, "", 400),
+        ({"Sec_WebSocket_Version": ""}, "", 426),
+        ({"Sec_WebSocket_Version": "8"}, "", 426),
+        ({}, "?refuse=1", 403),
+    ],
+)
+@pytest.mark.gen_test
+async def test_who_does_not_upgrade_properly_gets_a_status(
+    tcp: Place, headers: dict[str, str], query: str, status: int
+) -> None:
+    async with tcp.open() as desk:
+        peer = await tcp.connect(query, **headers)
+        assert peer.head.startswith(f"HTTP/1.1 {status} ")
+        assert not desk.connections
+        await tcp.canary()
+
+
+@pytest.mark.gen_test
+async def test_extensions_are_not_spoken(tcp: Place) -> None:
+    async with tcp.open():
+        peer = await tcp.join(Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits")
+        assert "extensions" not in peer.head.lower() and "subprotocol" not in peer.head.lower()
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_leaves_while_it_is_being_checked_costs_nothing(tcp: Place) -> None:
+    async with tcp.open() as desk:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", tcp.port)) as hasty:
+                hasty.send(tcp.request().encode())
+        await tcp.canary()
+        await desk.until(lambda: len(desk.gone) == len(desk.connections))
+
+
+# --- The end ---------------------------------------------------------------------------------------
+
+TOO_BIG = LIMITS.frame_bytes + 1
+
+BAD_FRAMES = [
+    ("no mask", b"\x81\x02hi", 1002, "protocol_error"),
+    ("reserved bit 1", client_frame(TEXT, b"hi", first=0xC1), 1002, "protocol_error"),
+    ("reserved bit 2", client_frame(TEXT, b"hi", first=0xA1), 1002, "protocol_error"),
+    ("reserved bit 3", client_frame(TEXT, b"hi", first=0x91), 1002, "protocol_error"),
+    ("reserved data opcode", client_frame(3, b"hi"), 1002, "protocol_error"),
+    ("reserved control opcode", client_frame(11, b"hi"), 1002, "protocol_error"),
+    ("long ping", client_frame(PING, b"x" * 126), 1002, "protocol_error"),
+    ("fragmented ping", client_frame(PING, b"x", first=PING), 1002, "protocol_error"),
+    ("fragmented close", client_frame(CLOSE, b"\x03\xe8", first=CLOSE), 1002, "protocol_error"),
+    ("continuation of nothing", client_frame(0, b"hi"), 1002, "protocol_error"),
+    ("text inside a message", client_frame(1, b"a", first=1) + client_frame(TEXT, b"b"), 1002, "protocol_error"),
+    ("length with its highest bit set", b"\x81\xff" + b"\xff" * 8 + b"mask", 1002, "protocol_error"),
+    ("close of one byte", client_frame(CLOSE, b"\x03"), 1002, "protocol_error"),
+    *(
+        (f"close with {code}", client_frame(CLOSE, struct.pack("!H", code)), 1002, "protocol_error")
+        for code in (0, 999, 1005, 1006, 1016, 2999, 5000)
+    ),
+    ("text not UTF-8", client_frame(TEXT, b"\xff\xfe"), 1007, "invalid_utf8"),
+    ("half a character", client_frame(TEXT, "心".encode()[:2]), 1007, "invalid_utf8"),
+    ("a surrogate", client_frame(TEXT, b"\xed\xa0\x80"), 1007, "invalid_utf8"),
+    ("a fragment not UTF-8", client_frame(1, b"\xff", first=1), 1007, "invalid_utf8"),
+    ("a close reason not UTF-8", client_frame(CLOSE, b"\x03\xe8\xff"), 1007, "invalid_utf8"),
+    ("too big", client_frame(TEXT, b"x" * TOO_BIG), 1009, "message_too_big"),
+    ("too big, only announced", b"\x81\xff" + struct.pack("!Q", 1 << 40) + b"mask", 1009, "message_too_big"),
+    ("too big with more behind it", client_frame(TEXT, b"x" * 4_000_000), 1009, "message_too_big"),
+    (
+        "too big in fragments",
+        client_frame(1, b"x" * 40_000, first=1) + client_frame(0, b"x" * 40_000),
+        1009,
+        "message_too_big",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "reason"), [row[1:] for row in BAD_FRAMES], ids=[row[0] for row in BAD_FRAMES]
+)
+@pytest.mark.gen_test
+async def test_a_bad_frame_ends_its_sender_with_a_code_and_nobody_else(
+    place: Place, data: bytes, code: int, reason: str
+) -> None:
+    async with place.open() as desk:
+        peer = await place.join()
+        peer.say(b"before")
+        peer.writer.write(data + client_frame(TEXT, b"after"))
+        assert await peer.frame() == (TEXT, b"before")
+        assert await peer.closing() == (code, reason)
+        assert await peer.end() == b""
+        peer.writer.close()
+        await desk.until(lambda: len(desk.gone) == 1)
+        await place.canary()
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x0f\xa0mine", b"\x13\x87"])
+@pytest.mark.gen_test
+async def test_a_close_frame_is_echoed_and_nothing_after_it_is_heard(place: Place, payload: bytes) -> None:
+    async with place.open() as desk:
+        peer = await place.join()
+        peer.writer.write(client_frame(CLOSE, payload) + client_frame(TEXT, b"to all") + client_frame(PING))
+        assert await peer.frame() == (CLOSE, payload[:2])
+        assert await peer.end() == b""
+        await desk.until(lambda: desk.gone == desk.connections)
+
+
+@pytest.mark.gen_test
+async def test_hanging_up_says_why_and_hears_nothing_more(place: Place) -> None:
+    async with place.open() as desk:
+        peer = await place.join()
+        peer.writer.write(b"".join(client_frame(TEXT, text) for text in (b"end", b"more", b"more")))
+        assert await peer.frame() == (TEXT, b"ended")
+        assert await peer.frame() == (CLOSE, b"\x11\x3aended")
+        assert desk.gone == []
+        peer.writer.write(client_frame(CLOSE, b"\x11\x3a"))
+        assert await peer.end() == b""
+        await desk.until(lambda: desk.gone == desk.connections)
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_never_answers_the_close_frame_is_cut_off(place: Place) -> None:
+    async with place.open() as desk:
+        peer = await place.join()
+        desk.connections[0].hang_up(NORMAL)
+        assert await peer.closing() == (1000, "normal")
+        await desk.until(lambda: desk.gone == desk.connections)
+
+
+@pytest.mark.parametrize(("query", "text"), [("?break=1", b""), ("", b"break")])
+@pytest.mark.gen_test
+async def test_what_a_hook_raises_is_logged_once_and_ends_the_connection(
+    place: Place, caplog: pytest.LogCaptureFixture, query: str, text: bytes
+) -> None:
+    async with place.open() as desk:
+        peer = await place.connect(query)
+        peer.say(text)
+        peer.say(text)
+        assert await peer.closing() == (4002, "internal_error")
+        (record,) = [record for record in caplog.records if record.name.startswith("heartlink")]
+        assert record.exc_info and "broken" in str(record.exc_info[1])
+        assert "broken" not in record.getMessage()
+        await place.canary()
+        assert len(desk.connections) == (1 if query else 2)
+
+
+@pytest.mark.parametrize("how", ["reset", "end of file"])
+@pytest.mark.gen_test
+async def test_when_tcp_is_cut_undo_runs(place: Place, how: str) -> None:
+    async with place.open() as desk:
+        peer = await place.join()
+        if how == "reset":
+            linger = struct.pack("ii", 1, 0)
+            peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            await peer.vanish()
+        elif place.certificate is None:
+            peer.writer.write_eof()
+        else:
+            peer.writer.close()
+        await desk.until(lambda: len(desk.gone) == 1)
+        assert desk.connections[0].farewell is None
+        await place.canary()
+
+
+@pytest.mark.gen_test
+async def test_a_frozen_reader_costs_its_queue_and_delays_nobody(place: Place) -> None:
+    async with place.open() as desk:
+        frozen = await place.join(receive_bytes=4_096)
+        healthy = await place.join()
+        (slow, _quick) = desk.connections
+        heard = most_queued = 0
+        while slow not in desk.gone:
+            healthy.say(b"to all")
+            async with asyncio.timeout(1):
+                assert (await healthy.frame())[1].startswith(b"to all")
+            heard += 1
+            most_queued = max(most_queued, slow.queued_bytes)
+        assert slow.farewell is not None and slow.farewell.close_code == 4000
+        assert LIMITS.queue_bytes // 2 < most_queued <= LIMITS.queue_bytes
+        assert heard * 8_000 > LIMITS.queue_bytes
+        await frozen.vanish()
+
+
+@pytest.mark.gen_test
+async def test_a_peer_that_only_pings_and_never_reads_is_cut_off(place: Place) -> None:
+    async with place.open() as desk:
+        peer = await place.join(receive_bytes=4_096)
+        pings = client_frame(PING, b"x" * 125) * 500
+        while not desk.connections[0].fenced:
+            peer.writer.write(pings)
+            await asyncio.sleep(0)
+        assert desk.connections[0].farewell is not None and desk.connections[0].farewell.close_code == 4000
+        await place.canary()
+
+
+@pytest.mark.gen_test
+async def test_a_flood_from_one_does_not_hold_up_another(place: Place) -> None:
+    async with place.open(ConnectionLimits(queue_bytes=0, queue_frames=0)) as desk:
+        flood, calm = await place.join(), await place.join()
+        flooding = desk.connections[0]
+        flood.writer.write(client_frame(PONG) * 200_000)
+        calm.say(b"hello")
+        assert await calm.frame() == (TEXT, b"hello")
+        assert flooding.bytes_in < 200_000 * 6
