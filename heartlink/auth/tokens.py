@@ -20,6 +20,7 @@ AUDIENCE = "heartlink"
 ISSUER = "heartlink"
 REQUIRED_CLAIMS = ("exp", "iat", "aud", "iss", "sub", "jti")
 TOKEN_CHARS = 4096
+REMEMBERED_TOKENS = 2_000
 ID_BYTES = 128
 CLOCK_SKEW_MS = 60_000
 LAST_MS = 253_402_300_799_000
@@ -36,6 +37,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId
     session_id: SessionId
     issued_at_ms: int
+    not_before_ms: int
     expires_at_ms: int
 
 
@@ -45,6 +47,8 @@ class Tokens:
     def __init__(self, key: bytes, lifetime_ms: int, clock: Clock) -> None:
         self._key = key
         self._clock = clock
+        # A signature that fits will always fit; only the times have to be looked at again.
+        self._verified: OrderedDict[str, Claims] = OrderedDict()
         self.lifetime_ms = lifetime_ms
 
     def mint(self, user_id: UserId, session_name: str, not_before_ms: int) -> tuple[str, int]:
@@ -69,24 +73,20 @@ class Tokens:
             raise bad_token("it is empty")
         if len(token) > TOKEN_CHARS:
             raise bad_token(f"it is longer than {TOKEN_CHARS} characters")
-        claims = self._decode(token)
+        claims = self._verified.get(token)
+        if claims is None:
+            claims = _claims(self._decode(token))
+            self._verified[token] = claims
+            if len(self._verified) > REMEMBERED_TOKENS:
+                self._verified.popitem(last=False)
         now = self._clock()
-        expires_at_ms = _milliseconds(claims, "exp")
-        if expires_at_ms <= now:
+        if claims.expires_at_ms <= now:
             raise bad_token("it has expired")
-        issued_at_ms = _milliseconds(claims, "iat")
-        if issued_at_ms > now + CLOCK_SKEW_MS:
+        if claims.issued_at_ms > now + CLOCK_SKEW_MS:
             raise bad_token("it was issued in the future")
-        if "nbf" in claims and _milliseconds(claims, "nbf") > now + CLOCK_SKEW_MS:
+        if claims.not_before_ms > now + CLOCK_SKEW_MS:
             raise bad_token("it is not valid yet")
-        user_id = UserId(_text(claims, "sub"))
-        session_name = _text(claims, "sid") if "sid" in claims else _text(claims, "jti")
-        return Claims(
-            user_id=user_id,
-            session_id=session_id_of(user_id, session_name),
-            issued_at_ms=issued_at_ms,
-            expires_at_ms=expires_at_ms,
-        )
+        return claims
 
     def _decode(self, token: str) -> dict[str, Any]:
         # Times are compared with the clock of the house, so PyJWT is told to leave them alone.
@@ -167,6 +167,18 @@ class Tickets:
         self._by_user[identity.user.id] -= 1
         if not self._by_user[identity.user.id]:
             del self._by_user[identity.user.id]
+
+
+def _claims(found: dict[str, Any]) -> Claims:
+    user_id = UserId(_text(found, "sub"))
+    named_by_jti = _text(found, "jti")
+    return Claims(
+        user_id=user_id,
+        session_id=session_id_of(user_id, _text(found, "sid") if "sid" in found else named_by_jti),
+        issued_at_ms=_milliseconds(found, "iat"),
+        not_before_ms=_milliseconds(found, "nbf") if "nbf" in found else 0,
+        expires_at_ms=_milliseconds(found, "exp"),
+    )
 
 
 def _milliseconds(claims: dict[str, Any], name: str) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BODY_BYTES = 1 << 20
 BYTES_PER_CHARACTER = 12
 DISCARDED_BYTES = 32 << 20
+CONTENT_LENGTH_DIGITS = 18
 
 
 class Application(web.Application):
@@ -47,17 +48,23 @@ class BodyLimit(httputil.HTTPMessageDelegate):
         self._limit_bytes = limit_bytes
         self._seen_bytes = 0
         self._is_refused = False
+        self._is_answered = False
 
     def headers_received(
         self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
     ) -> Awaitable[None] | None:
         """Look at the length the peer announces."""
-        # A connection that is closed with unread bytes is reset, and the peer never sees the answer.
-        cast(Any, self._request.connection).set_max_body_size(max(DISCARDED_BYTES, 2 * self._limit_bytes))
-        announced = headers.get("Content-Length", "")
-        if announced.isdecimal() and int(announced) > self._limit_bytes:
+        announced = headers.get("Content-Length", "")[:CONTENT_LENGTH_DIGITS]
+        length_bytes = int(announced) if announced.isdecimal() else 0
+        # A connection that is closed with unread bytes is reset, and the peer may never see the answer.
+        readable_bytes = max(DISCARDED_BYTES, 2 * self._limit_bytes)
+        cast(Any, self._request.connection).set_max_body_size(max(readable_bytes, length_bytes))
+        if length_bytes > self._limit_bytes:
             self._refuse()
-        return self._taker.headers_received(start_line, headers)
+        begun = self._taker.headers_received(start_line, headers)
+        if length_bytes > readable_bytes:
+            self._answer()
+        return begun
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Count, and hand on while it fits."""
@@ -68,11 +75,16 @@ class BodyLimit(httputil.HTTPMessageDelegate):
 
     def finish(self) -> None:
         """The body is complete: let it be answered."""
-        self._taker.finish()
+        if not self._is_answered:
+            self._answer()
 
     def on_connection_close(self) -> None:
         """The peer has gone."""
         self._taker.on_connection_close()
+
+    def _answer(self) -> None:
+        self._is_answered = True
+        self._taker.finish()
 
     def _refuse(self) -> None:
         self._is_refused = True
