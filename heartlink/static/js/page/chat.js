@@ -170,7 +170,7 @@ const rooms = keepRooms({
   loaded: (list) => attention.elsewhere(unreadTotal(list, room.id)),
   failed: async (error) => error.status === 503 && !(await isReady()) && watchStore(),
 });
-room.on("message", () => rooms.refresh());
+room.on("message", () => rooms.refreshSoon());
 
 const scrim = document.getElementById("scrim");
 const drawers = [

@@ -2,6 +2,7 @@
 import { avatar, el, icon, link, onSubmit, roomTitle, roomUrl, shortTime, t } from "./ui.js";
 
 const REFRESH_EVERY_MS = 10000;
+const SOON_MS = 1500;
 
 /**
  * Keeps a list of rooms fresh while somebody looks at it.
@@ -10,7 +11,7 @@ const REFRESH_EVERY_MS = 10000;
  * @param {string} [options.currentId] the room that is open
  * @param {(rooms: object[]) => void} [options.loaded]
  * @param {(error: Error) => void} [options.failed]
- * @returns {{refresh: () => Promise<void>}}
+ * @returns {{refresh: () => Promise<void>, refreshSoon: () => void}} soon: once for however many calls within a moment
  */
 export function keepRooms({ list, currentId = null, loaded = () => {}, failed = () => {} }) {
   let isBusy = false;
@@ -28,11 +29,18 @@ export function keepRooms({ list, currentId = null, loaded = () => {}, failed = 
       list.removeAttribute("aria-busy");
     }
   }
+  let timer = null;
+  const refreshSoon = () => {
+    timer ??= setTimeout(() => {
+      timer = null;
+      refresh();
+    }, SOON_MS);
+  };
   setInterval(refresh, REFRESH_EVERY_MS);
   addEventListener("focus", refresh);
   document.addEventListener("visibilitychange", refresh);
   refresh();
-  return { refresh };
+  return { refresh, refreshSoon };
 }
 
 /** Redraws only what changed, so that the keyboard's place in the list is kept. */

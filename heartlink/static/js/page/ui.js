@@ -126,10 +126,24 @@ export function dayText(date) {
 
 /** A refusal as one sentence and what to do, in the page's language as far as it is known. */
 export function explain(error) {
-  const sentence = page.strings[error.message] ?? (page.strings[`code:${error.code}`] || error.message) ?? String(error);
-  const fix = error.fix ? (page.strings[error.fix] ?? (language === "en" ? error.fix : "")) : "";
+  const sentence = serverWords(error.message) ?? page.strings[`code:${error.code}`] ?? error.message ?? String(error);
+  const fix = error.fix ? (serverWords(error.fix) ?? (language === "en" ? error.fix : "")) : "";
   return { sentence, fix };
 }
+
+/** A sentence of the server in the page's language; those with numbers and names in them have patterns: `server:… {1} …`. */
+function serverWords(sentence) {
+  if (page.strings[sentence]) return page.strings[sentence];
+  for (const [pattern, words] of serverPatterns) {
+    const found = pattern.exec(sentence);
+    if (found) return words.replace(/\{(\d)\}/g, (_, number) => found[Number(number)]);
+  }
+  return null;
+}
+
+const serverPatterns = Object.entries(page.strings)
+  .filter(([key]) => key.startsWith("server:"))
+  .map(([key, words]) => [new RegExp(`^${key.slice(7).replace(/[.*+?^$()|[\]\\]/g, "\\$&").replace(/\{\d\}/g, "(.+)")}$`, "u"), words]);
 
 export function toast(words, fix = "") {
   const note = el("div", { class: "toast" }, words, fix ? el("span", { class: "fix" }, fix) : null);
@@ -151,7 +165,7 @@ export function showFormError(form, error) {
     const input = form.elements?.namedItem(name);
     if (!(input instanceof HTMLElement)) continue;
     input.setAttribute("aria-invalid", "true");
-    if (!sentence.includes(words) && words !== "missing" && language === "en") place.append(el("span", { class: "fix" }, words));
+    if (language === "en" && words !== "missing" && !words.includes(sentence)) place.append(el("span", { class: "fix" }, words));
   }
   if (error.retryAfterSeconds) place.append(el("span", { class: "fix" }, t("Try again in {seconds} s.", { seconds: Math.ceil(error.retryAfterSeconds) })));
 }
