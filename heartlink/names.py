@@ -41,7 +41,7 @@ def fold(name: str) -> str:
 
 def check_username(name: str, field: str = "username") -> str:
     """The name as it is stored (NFC), or a Refusal that names the character and the fix."""
-    name = unicodedata.normalize("NFC", name) if _is_encodable(name, field) else name
+    name = _composed(name, field)
     _check_length(name, field, "user name")
     for index, character in enumerate(name):
         problem = _problem_in_name(character, first=index == 0)
@@ -60,7 +60,7 @@ def check_username(name: str, field: str = "username") -> str:
 
 def check_display_name(name: str, field: str = "display_name", limit: int = NAME_CHARS) -> str:
     """The display name, trimmed and in NFC; spaces and emoji sequences are possible inside."""
-    name = unicodedata.normalize("NFC", name).strip() if _is_encodable(name, field) else name
+    name = _composed(name, field).strip()
     _check_length(name, field, "name", limit)
     for index, character in enumerate(name):
         if character in " \u3000" or _joins_emoji(name, index):
@@ -73,7 +73,7 @@ def check_display_name(name: str, field: str = "display_name", limit: int = NAME
 
 def check_bio(text: str, field: str = "bio") -> str:
     """A text of several lines, trimmed; no control or bidirectional characters."""
-    text = unicodedata.normalize("NFC", text).strip() if _is_encodable(text, field) else text
+    text = _composed(text, field).strip()
     if len(text) > BIO_CHARS:
         raise _refuse(field, f"That is {len(text)} characters long.", f"Stay within {BIO_CHARS}.")
     for character in text:
@@ -185,11 +185,11 @@ def _is_plain(text: str) -> bool:
     return all(character.isprintable() and character not in " \\\"'<>" for character in text)
 
 
-def _is_encodable(text: str, field: str) -> bool:
+def _composed(text: str, field: str) -> str:
     lone = next((character for character in text if 0xD800 <= ord(character) <= 0xDFFF), None)
     if lone is not None:
         raise _refuse(field, f"There is half a character: {describe(lone)}.", "Send whole characters.")
-    return True
+    return unicodedata.normalize("NFC", text)
 
 
 def _check_length(name: str, field: str, what: str, limit: int = NAME_CHARS) -> None:
