@@ -19,7 +19,7 @@ from benchmarks.generator import RunFailed, compile_program, generate_load, writ
 from benchmarks.heartlink import HeartLink
 from benchmarks.machine import describe_machine, measure_fdatasync, own_versions, pick_cores, versions_in
 from benchmarks.report import Results, Run, render_page
-from benchmarks.servers import Aiohttp, Channels, ChannelsOrm, NaiveC, Server
+from benchmarks.servers import Aiohttp, Channels, ChannelsOrm, GatheringC, NaiveC, Server
 from benchmarks.workloads import WORKLOADS, Workload, shortened
 
 CACHE = Path(__file__).parent / ".cache"
@@ -28,7 +28,8 @@ PEERS: dict[str, Callable[[Path, int | None, Path], Server]] = {
     "channels": Channels,
     "channels-orm": ChannelsOrm,
 }
-SERVERS = ("c", *PEERS, "heartlink")
+SERVERS = ("c", "c-gather", *PEERS, "heartlink")
+DEFAULT_SERVERS = ("c", *PEERS, "heartlink")
 FULL_ROUNDS, FULL_SECONDS, FULL_LIMIT_SECONDS = 3, 3.0, 570.0
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_LIMIT_SECONDS = 1, 1.5, 170.0
 
@@ -83,7 +84,9 @@ def parse_flags(arguments: list[str]) -> argparse.Namespace:
     """The command line; defaults that depend on --quick are filled in."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, under three minutes")
-    parser.add_argument("--only", metavar="NAMES", default=",".join(SERVERS), help=f"servers, of {','.join(SERVERS)}")
+    parser.add_argument(
+        "--only", metavar="NAMES", default=",".join(DEFAULT_SERVERS), help=f"servers, of {','.join(SERVERS)}"
+    )
     parser.add_argument("--workloads", metavar="NAMES", default=",".join(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
     parser.add_argument("--rounds", type=int, help="how often everything is measured, interleaved")
     parser.add_argument("--seconds", type=float, help="how long messages are sent in each run")
@@ -121,6 +124,8 @@ def lay_out_servers(folder: Path, core: int | None, wanted: list[str]) -> dict[s
             continue
         if key == "c":
             servers[key] = NaiveC(folder / key, core, CACHE)
+        elif key == "c-gather":
+            servers[key] = GatheringC(folder / key, core, CACHE)
         elif key == "heartlink":
             servers[key] = HeartLink(folder / key, core)
         elif python is not None:

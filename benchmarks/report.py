@@ -159,7 +159,7 @@ def render_page(
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
         f"Python {machine['python']}; load average before: {machine['load_average_before']}",
         f"Disk: one fdatasync of 4 KiB takes {disk['median_ms']} ms (p99 {disk['p99_ms']} ms)",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+        "Versions: " + (", ".join(f"{name} {version}" for name, version in facts["versions"].items()) or "–"),
         f"{facts['rounds']} rounds of {facts['seconds']:g} s. {loads}. µs: server CPU, user and system, per delivery.",
         render_costs(results, servers),
         render_latencies(results, servers),

@@ -128,6 +128,15 @@ class NaiveC(Server):
         return [compile_program("fanout", self.programs), str(self.port)]
 
 
+class GatheringC(NaiveC):
+    """The same with one `send` per member and turn of its loop: what is left when only the kernel's share counts."""
+
+    name = "C loop, one send per member and loop turn"
+
+    def command(self) -> Sequence[str | Path]:
+        return [*super().command(), "gather"]
+
+
 class Aiohttp(Server):
     """aiohttp, JSON encoded once a message."""
 

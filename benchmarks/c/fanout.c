@@ -1,6 +1,7 @@
 /* The yardstick: the plainest C server that fans out, one `send` per member and message, nothing stored.
  *
- * usage: fanout PORT     (listens on 127.0.0.1; the request's path names the room)
+ * usage: fanout PORT [gather]     (listens on 127.0.0.1; the request's path names the room)
+ * With `gather`, what one turn of the loop brings for a member goes out in one `send`, as HeartLink does it.
  * A message is the frame {"content":"…"}; every member of the room, the sender included, gets one text frame of about
  * 300 bytes around that content. */
 #define _GNU_SOURCE
@@ -23,14 +24,15 @@ struct peer {
     size_t input_bytes;
     uint8_t *input;
     uint8_t *backlog; /* what the kernel refused, in order */
-    size_t backlog_bytes;
+    size_t backlog_bytes, backlog_capacity;
+    int due;
 };
 
 struct room { char path[PATH_BYTES]; int *members; int count, capacity; long messages; };
 
 static struct peer peers[MAX_FDS];
 static struct room *rooms;
-static int room_count, epoll_fd;
+static int room_count, epoll_fd, gathering, due_count, due[MAX_FDS];
 
 static int find_room(const char *path) {
     for (int i = 0; i < room_count; i++)
@@ -76,7 +78,10 @@ static void push(int fd, const uint8_t *bytes, size_t length) {
     struct peer *peer = &peers[fd];
     if (!peer->open) return;
     ssize_t sent = 0;
-    if (!peer->backlog_bytes) {
+    if (gathering && peer->upgraded) {
+        if (!peer->due) due[due_count++] = fd;
+        peer->due = 1;
+    } else if (!peer->backlog_bytes) {
         sent = send(fd, bytes, length, MSG_NOSIGNAL);
         if (sent == (ssize_t)length) return;
         if (sent < 0) {
@@ -90,7 +95,10 @@ static void push(int fd, const uint8_t *bytes, size_t length) {
         shutdown(fd, SHUT_RDWR);
         return;
     }
-    peer->backlog = realloc(peer->backlog, peer->backlog_bytes + rest);
+    if (peer->backlog_bytes + rest > peer->backlog_capacity) {
+        peer->backlog_capacity = (peer->backlog_bytes + rest) * 2;
+        peer->backlog = realloc(peer->backlog, peer->backlog_capacity);
+    }
     memcpy(peer->backlog + peer->backlog_bytes, bytes + sent, rest);
     peer->backlog_bytes += rest;
 }
@@ -101,7 +109,19 @@ static void drain(int fd) {
     if (sent <= 0) return;
     peer->backlog_bytes -= (size_t)sent;
     memmove(peer->backlog, peer->backlog + sent, peer->backlog_bytes);
-    if (!peer->backlog_bytes) watch(fd, EPOLLIN, EPOLL_CTL_MOD);
+    if (!peer->backlog_bytes && !gathering) watch(fd, EPOLLIN, EPOLL_CTL_MOD);
+}
+
+/* The end of a turn: one `send` for each member that something was gathered for. */
+static void send_gathered(void) {
+    for (int i = 0; i < due_count; i++) {
+        struct peer *peer = &peers[due[i]];
+        if (!peer->open || !peer->due) continue;
+        peer->due = 0;
+        drain(due[i]);
+        if (peer->backlog_bytes) watch(due[i], EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+    }
+    due_count = 0;
 }
 
 static void fan_out(int fd, const char *text, size_t length) {
@@ -206,9 +226,10 @@ static void take_newcomers(int listener) {
 }
 
 int main(int argc, char **argv) {
-    int port = argc == 2 ? atoi(argv[1]) : 0, on = 1;
-    if (port <= 0) {
-        fprintf(stderr, "usage: fanout PORT\n");
+    int port = argc > 1 ? atoi(argv[1]) : 0, on = 1;
+    gathering = argc == 3 && !strcmp(argv[2], "gather");
+    if (port <= 0 || argc > 2 + gathering) {
+        fprintf(stderr, "usage: fanout PORT [gather]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -230,8 +251,12 @@ int main(int argc, char **argv) {
                 take_newcomers(listener);
                 continue;
             }
-            if (peers[fd].open && events[i].events & EPOLLOUT && peers[fd].backlog_bytes) drain(fd);
+            if (peers[fd].open && events[i].events & EPOLLOUT) {
+                if (peers[fd].backlog_bytes) drain(fd);
+                if (gathering && !peers[fd].backlog_bytes) watch(fd, EPOLLIN, EPOLL_CTL_MOD);
+            }
             if (peers[fd].open && events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) read_from(fd);
         }
+        send_gathered();
     }
 }
