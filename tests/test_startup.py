@@ -132,6 +132,17 @@ def test_log_lines_can_be_json_and_hold_no_token(tmp_path: Path) -> None:
     assert "hunter2" not in errors
 
 
+@pytest.mark.parametrize(("proxies", "address"), [("", "127.0.0.1"), ("10.0.0.1,127.0.0.1", "203.0.113.9")])
+def test_only_a_named_proxy_may_speak_for_others(tmp_path: Path, proxies: str, address: str) -> None:
+    with Server("--port=0", f"--trusted-proxies={proxies}", f"--data-dir={tmp_path}") as server:
+        request = urllib.request.Request(f"{server.address()}/login")
+        request.add_header("X-Forwarded-For", "198.51.100.1, 203.0.113.9")
+        urllib.request.urlopen(request, timeout=5).close()
+        server.signal(signal.SIGTERM)
+        _, _, errors = server.exit()
+    assert f"200 GET /login ({address})" in errors
+
+
 # --- What is said when it does not -----------------------------------------------------------------
 
 
