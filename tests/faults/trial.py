@@ -229,7 +229,7 @@ class Trial:
         problem = ""
         try:
             async with asyncio.timeout(self.plan.settle_seconds):
-                while problem := await self._unsettled(rest, writers):
+                while problem := await self._unsettled(rest, writers):  # noqa: ASYNC110 - asks over REST
                     await asyncio.sleep(0.1)
         except TimeoutError:
             self.ledger.violate("unexpected", f"not settled after {self.plan.settle_seconds:g} s: {problem}")
