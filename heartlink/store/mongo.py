@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ASCENDING, DESCENDING, ReadPreference
 from pymongo.errors import (
@@ -36,10 +38,13 @@ DEFAULT_DATABASE = "heartlink"
 TIMEOUT_SECONDS = 3.0
 GRACE_SECONDS = 0.3
 START_SECONDS = 4.5
+CLOSE_SECONDS = 1.0
 HEARTBEAT_MS = 2_000
 BATCHES_WAITING = 50_000
 CHANGES_PER_GROUP = 256
-ASKED_AT_ONCE = 2_000
+ASKS_WAITING = 2_000
+# Motor's pool has five workers a core; one is left for the appends, which must never wait behind anything else.
+ASKS_AT_ONCE = 5 * (os.cpu_count() or 1) - 1
 PROBE = "probe"
 UNAUTHORIZED, AUTHENTICATION_FAILED, DUPLICATE = 13, 18, 11000
 URL_HINT = "It looks like mongodb://user:password@host:27017/heartlink; write @ : / % in a password as %40 %3A %2F %25."
@@ -68,7 +73,8 @@ class MongoBackend:
         self._database: Any = None
         self._waiting: deque[Batch] = deque()
         self._appender: asyncio.Task[None] | None = None
-        self._asked = self._pings = 0
+        self._turns = asyncio.Semaphore(ASKS_AT_ONCE)
+        self._asked = self._failures = self._pings = 0
 
     async def open(self, collections: Sequence[Collection]) -> None:
         """Connect, learn what the deployment is, make the indexes."""
@@ -95,9 +101,10 @@ class MongoBackend:
         if self._appender is not None:
             await asyncio.wait([self._appender])
         self._database = None
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            # It takes leave of the server by the network, on the calling thread.
+            await self._loop.run_in_executor(None, disconnect, client)
         if self._folder is not None:
             self._folder.close()
 
@@ -105,20 +112,23 @@ class MongoBackend:
         """Write one document for real: a frozen or demoted server answers less than that."""
         self._pings += 1
         probe = {"_id": PROBE, "pings": self._pings}
-        await self._ask(self._of(PROBE).replace_one({"_id": PROBE}, probe, upsert=True))
+        stored = self._of(PROBE)
+        await self._ask(lambda: stored.replace_one({"_id": PROBE}, probe, upsert=True))
 
     async def insert(self, collection: Collection, document: Document) -> None:
         """Store a new document."""
-        await self._ask(self._of(collection.name).insert_one(as_stored(collection, document)))
+        stored, rows = as_stored(collection, document), self._of(collection.name)
+        await self._ask(lambda: rows.insert_one(stored))
 
     async def put(self, collection: Collection, document: Document) -> None:
         """Store a document whatever was under its id."""
-        stored = as_stored(collection, document)
-        await self._ask(self._of(collection.name).replace_one({"_id": document.id}, stored, upsert=True))
+        stored, rows = as_stored(collection, document), self._of(collection.name)
+        await self._ask(lambda: rows.replace_one({"_id": document.id}, stored, upsert=True))
 
     async def get(self, collection: Collection, id: str) -> Document | None:
         """The document under an id."""
-        found = await self._ask(self._of(collection.name).find_one({"_id": id}))
+        rows = self._of(collection.name)
+        found = await self._ask(lambda: rows.find_one({"_id": id}))
         return None if found is None else as_document(collection, found)
 
     async def get_many(self, collection: Collection, ids: Sequence[str]) -> list[Document]:
@@ -126,17 +136,19 @@ class MongoBackend:
         if not ids:
             return []
         cursor = self._of(collection.name).find({"_id": {"$in": list(ids)}}).limit(len(ids))
-        return [as_document(collection, found) for found in await self._ask(cursor.to_list(len(ids)))]
+        return [as_document(collection, found) for found in await self._ask(lambda: cursor.to_list(len(ids)))]
 
     async def delete(self, collection: Collection, id: str) -> bool:
         """Remove a document."""
-        done = await self._ask(self._of(collection.name).delete_one({"_id": id}))
+        rows = self._of(collection.name)
+        done = await self._ask(lambda: rows.delete_one({"_id": id}))
         return bool(done.deleted_count)
 
     async def change(self, collection: Collection, document: Document, where: Mapping[str, KeyValue]) -> bool:
         """Replace a document whose keys still have given values."""
         wanted = {"_id": document.id, **known(collection, where)}
-        done = await self._ask(self._of(collection.name).replace_one(wanted, as_stored(collection, document)))
+        stored, rows = as_stored(collection, document), self._of(collection.name)
+        done = await self._ask(lambda: rows.replace_one(wanted, stored))
         return bool(done.matched_count)
 
     async def scan(
@@ -157,7 +169,7 @@ class MongoBackend:
                 del condition[span.key]
             order = [(span.key, DESCENDING if span.descending else ASCENDING)]
         cursor = self._of(collection.name).find(condition).sort(order).limit(limit)
-        return [as_document(collection, found) for found in await self._ask(cursor.to_list(limit))]
+        return [as_document(collection, found) for found in await self._ask(lambda: cursor.to_list(limit))]
 
     def append(self, collection: Collection, batch: Sequence[Change]) -> asyncio.Future[None]:
         """Store a batch in order; what waits meanwhile travels together."""
@@ -241,21 +253,28 @@ class MongoBackend:
         refuse(steps[failed][0], reason)
         return failed + 1
 
-    async def _ask(self, answer: Awaitable[Result]) -> Result:
+    async def _ask(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        if self._asked >= ASKS_WAITING:
+            raise StoreUnavailable("Too many requests wait for MongoDB.")
         self._asked += 1
+        failures = self._failures
         try:
-            async with asyncio.timeout(self._timeout_seconds + GRACE_SECONDS):
-                return await answer
+            async with asyncio.timeout(self._timeout_seconds + GRACE_SECONDS), self._turns:
+                if self._failures != failures:
+                    # As with appends: it would wait as long again, and keep a worker from those who come later.
+                    raise StoreUnavailable("MongoDB did not answer those who asked before.")
+                return await ask()
         except DuplicateKeyError as error:
             raise DuplicateKey(str(error)) from None
         except (PyMongoError, TimeoutError, OSError) as error:
+            self._failures += 1
             raise unavailable(error) from error
         finally:
             self._asked -= 1
 
     def _of(self, collection: str) -> Any:
-        if self._database is None or self._asked >= ASKED_AT_ONCE:
-            raise StoreUnavailable("MongoDB is closed, or too many requests wait for it.")
+        if self._database is None:
+            raise StoreUnavailable("MongoDB is closed.")
         return self._database[collection]
 
     def _read_url(self) -> tuple[str, str]:
@@ -300,6 +319,11 @@ class MongoBackend:
             await stored.create_index([(field, ASCENDING) for field in fields], unique=True)
         for fields in sorted(plain):
             await stored.create_index([(field, ASCENDING) for field in fields])
+
+
+def disconnect(client: Any) -> None:
+    with pymongo.timeout(CLOSE_SECONDS):
+        client.delegate.close()
 
 
 def known(collection: Collection, keys: Mapping[str, KeyValue]) -> Mapping[str, KeyValue]:
