@@ -37,6 +37,21 @@ COLLECTIONS = (ROWS, NOTES, BARE)
 BIGGEST = 2**63 - 1
 
 
+def shapes(collection: Collection) -> list[tuple[dict[str, str | int], Span | None]]:
+    """Every kind of scan that a collection's declared indexes are there for."""
+    found: list[tuple[dict[str, str | int], Span | None]] = []
+    for *equal, last in (*collection.unique, *collection.indexes):
+        a, b = ("a", "b") if last in collection.text else (1, 1000)
+        values: dict[str, str | int] = {key: "a" if key in collection.text else 1 for key in equal}
+        found.append((values | {last: a}, None))
+        for descending in (False, True):
+            found.append((values, Span(last, descending=descending)))
+            found.append((values, Span(last, above=a, descending=descending)))
+            found.append((values, Span(last, below=b, descending=descending)))
+            found.append((values, Span(last, above=a, below=b, descending=descending)))
+    return found
+
+
 class Place(Protocol):
     """A database that outlives the backends opened on it."""
 

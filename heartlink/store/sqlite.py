@@ -242,18 +242,22 @@ class Checkpointer:
         """Close the descriptor; only when SQLite has the file no longer open."""
         os.close(self._descriptor)
 
+    def copy(self) -> None:
+        """Copy the log into the database file and let the writer start it anew; blocks for both."""
+        for _ in range(2):
+            run_checkpoint(self._connection)
+            try:
+                sync_data(self._descriptor)
+            except OSError as error:
+                logger.warning("The database file was not synced: %s", error)
+        self._writer.checkpoint().wait()
+
     def _run(self) -> None:
         seen = 0
         while not self._stop.wait(CHECKPOINT_SECONDS):
             if self._writer.transactions != seen:
                 seen = self._writer.transactions
-                for _ in range(2):
-                    run_checkpoint(self._connection)
-                    try:
-                        sync_data(self._descriptor)
-                    except OSError as error:
-                        logger.warning("The database file was not synced: %s", error)
-                self._writer.checkpoint().wait()
+                self.copy()
 
 
 def connect(path: Path, *, reads_only: bool = False) -> sqlite3.Connection:
