@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 class Outlet(Protocol):
     """What a connection needs of the transport below it. Closing, by whomever, ends in ``Connection.lost``."""
 
-    def send_now(self, data: bytes) -> int:
-        """How many bytes could be handed over without waiting; OSError when the peer is gone."""
+    send_now: Callable[[bytes], int]
+    """Hand over what can be without waiting: returns how many bytes that were. BlockingIOError when none
+    could be, any other OSError when the peer is gone; exactly what a non-blocking ``socket.send`` does."""
 
     def when_writable(self, callback: Callable[[], None]) -> None:
         """Call back once when more can be handed over."""
@@ -165,6 +166,7 @@ class Connection:
         "_max_frames",
         "_outlet",
         "_queue",
+        "_send_now",
         "_started",
         "_undo",
         "_waiting",
@@ -195,6 +197,7 @@ class Connection:
         self.frames_in = self.bytes_in = self.frames_out = self.bytes_out = self.frames_dropped = 0
         self.queued_frames = self.queued_bytes = 0
         self._outlet = outlet
+        self._send_now = outlet.send_now
         self._flusher = flusher
         self._max_bytes = limits.queue_bytes or sys.maxsize
         self._max_frames = limits.queue_frames or sys.maxsize
@@ -278,12 +281,12 @@ class Connection:
 
     def flush(self) -> None:
         """Hand all that is queued over in one write. The flusher and the outlet call this."""
-        if self.state is State.GONE:
-            return
         queue = self._queue
         data = queue[0] if len(queue) == 1 else b"".join(queue)
         try:
-            taken = self._outlet.send_now(data) if data else 0
+            taken = self._send_now(data) if data else 0
+        except BlockingIOError:
+            taken = 0
         except OSError:
             self._break()
             return
@@ -296,10 +299,12 @@ class Connection:
         queue.clear()
         self.frames_out += self.queued_frames
         self.queued_frames = self.queued_bytes = 0
-        self._latest = None
-        self._started = self._due = self._waiting = False
-        if self.state is State.LEAVING:
-            self._outlet.finish(self._answered)
+        self._due = False
+        if self._waiting or self._latest or self.fenced:
+            self._started = self._waiting = False
+            self._latest = None
+            if self.state is State.LEAVING:
+                self._outlet.finish(self._answered)
 
     def _push_tight(self, blob: bytes, frames: int) -> None:
         """Push where the limits forbid it: make room, or call the peer too slow."""
@@ -409,7 +414,7 @@ class Connection:
         while steps:
             self._run(steps.pop())
         # Outlet and connection hold each other; nothing asks for the outlet of one that is gone.
-        del self._outlet
+        del self._outlet, self._send_now
 
     def _leave(self, *frames: bytes) -> None:
         self.state = State.LEAVING

@@ -176,7 +176,23 @@ class FrameReader:
     of one message (0 = no limit) and one chunk are ever held; a frame that would pass it is refused by its header.
     """
 
-    __slots__ = ("_buffer", "_decoder", "_limit", "_message", "_message_is_text", "_needed", "_unmask", "ended")
+    behind: bool
+    """Whether what was fed may hold another whole frame: call ``feed(b"")`` to go on."""
+
+    ended: bool
+    """Whether a Close or a Violation was found."""
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_limit",
+        "_message",
+        "_message_is_text",
+        "_needed",
+        "_unmask",
+        "behind",
+        "ended",
+    )
 
     def __init__(self, message_bytes: int = 0, unmask: Unmask = unmask) -> None:
         self._limit = message_bytes or sys.maxsize
@@ -186,12 +202,7 @@ class FrameReader:
         self._message: bytearray | None = None
         self._message_is_text = False
         self._decoder: codecs.IncrementalDecoder | None = None
-        self.ended = False
-
-    @property
-    def behind(self) -> bool:
-        """Whether bytes already fed are enough to go on: call ``feed(b"")`` again."""
-        return len(self._buffer) >= self._needed and not self.ended
+        self.behind = self.ended = False
 
     def feed(self, data: bytes, frames: int = sys.maxsize) -> list[Event]:
         """Read on, through at most ``frames`` frames; what lies behind them waits for the next call."""
@@ -228,9 +239,10 @@ class FrameReader:
             events.append(problem.violation)
             self.ended = True
         if self.ended:
-            self._buffer, self._message = bytearray(), None
+            self._buffer, self._message, self._needed = bytearray(), None, 2
         else:
             del buffer[:at]
+        self.behind = len(self._buffer) >= self._needed
         return events
 
     def _read_frame(self, at: int, events: list[Event]) -> int:

@@ -18,6 +18,7 @@ from heartlink.errors import (
     invalid_json,
     invalid_parameters,
     missing_parameters,
+    unfit,
     unknown_message_type,
 )
 from heartlink.model import Message, MessageType, RoomKind, RoomRole, Status

@@ -105,6 +105,15 @@ class Around:
         self._spawn(self._save_then_tell(live, event, peer))
         return None
 
+    async def raise_and_save(self, live: LiveRoom, user: User, up_to: int) -> None:
+        """Raise a cursor, store it, tell the room; raises StoreUnavailable."""
+        receipt = live.state.raise_cursor(user.id, up_to)
+        if receipt is not None:
+            live.unsaved_receipts[user.id] = receipt
+            await self.save_receipts(live)
+            event = ReadStatusUpdate(message_ids=[], up_to=receipt.up_to, username=user.username, user_id=user.id)
+            live.topic.tell(frame_of(event))
+
     async def _save_then_tell(self, live: LiveRoom, event: ReadStatusUpdate, peer: Peer | None) -> None:
         try:
             await self.save_receipts(live)
@@ -123,14 +132,16 @@ class Around:
 
     async def save_receipts(self, live: LiveRoom) -> None:
         """Store all cursors of a room that were not stored yet; those that fail are kept for the next time."""
-        unsaved, live.unsaved_receipts = live.unsaved_receipts, {}
-        if not unsaved:
-            return
-        try:
-            await self._rooms.put_receipts(list(unsaved.values()))
-        except StoreFault:
-            live.unsaved_receipts = {**unsaved, **live.unsaved_receipts}
-            raise
+        # Whoever comes second waits until its own receipt, which the first took along, is stored.
+        async with live.saving_receipts:
+            unsaved, live.unsaved_receipts = live.unsaved_receipts, {}
+            if not unsaved:
+                return
+            try:
+                await self._rooms.put_receipts(list(unsaved.values()))
+            except StoreFault:
+                live.unsaved_receipts = {**unsaved, **live.unsaved_receipts}
+                raise
 
     def note_last_seen(self, live: LiveRoom, user_id: UserId) -> None:
         """Store when a user was last here, as soon as that is possible."""

@@ -53,7 +53,7 @@ class LiveRoom:
         """Held by whoever changes the members or the room itself."""
         self.timers: dict[tuple[str, UserId], asyncio.TimerHandle] = {}
         self.unsaved_receipts: dict[UserId, Receipt] = {}
-        self.saving_receipts = False
+        self.saving_receipts = asyncio.Lock()
         self.uses = 0
         self.idle_since: float | None = None
         self._users = users
@@ -181,6 +181,11 @@ class LiveRooms:
             yield live
         finally:
             live.uses -= 1
+            live.idle_since = None
+
+    def keep(self, live: LiveRoom) -> bool:
+        """Make sure a room found a moment ago is still the one in memory; False when it was loaded anew."""
+        return self._live.setdefault(live.id, live) is live
 
     def rights(self, live: LiveRoom, user_id: UserId | None) -> Rights:
         """What a user may do in a room, now."""

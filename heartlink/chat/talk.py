@@ -252,10 +252,7 @@ class Talk:
 
     def _checked(self, content: str) -> str:
         if not content.strip():
-            reason = "it is empty"
-            raise invalid_parameters(
-                f"The message's content does not fit: {reason}.", "Write some text.", {"content": reason}
-            )
+            raise unfit("content", "it is empty", "Write some text.")
         if len(content) > self._message_chars:
             raise too_large("The message", f"{self._message_chars} characters")
         return content

@@ -233,7 +233,7 @@ class UsersHandler(AccountHandler):
     async def get(self) -> None:
         """Users by the beginning of their name."""
         self.need_identity()
-        limit = self.query_integer("limit", FOUND_USERS_BY_DEFAULT, 1, FOUND_USERS)
+        limit = self.query_integer("limit", None, 1, FOUND_USERS) or FOUND_USERS_BY_DEFAULT
         users = await self.house.users.search(fold(self.query_text("q")), limit)
         self.answer(UsersReply([self.profile(user) for user in users]))
 

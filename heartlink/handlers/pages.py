@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from heartlink.handlers.base import PageHandler
+from heartlink.model import RoomId
 
 ROOM_KIND_LABELS = {"private": "Private", "group": "Group", "public": "Public"}
 
@@ -49,8 +50,9 @@ class ChatPage(PageHandler):
     async def get(self, room_id: str) -> None:
         """The conversation of a room."""
         identity = self.need_sign_in()
-        room = await self.house.chat.room(identity, room_id)
-        title = room.name or ", ".join(other.display_name for other in room.members if other.user_id != identity.user.id)
+        room = await self.house.views.room(identity.user, RoomId(room_id))
+        others = [other.display_name for other in room.members if other.user_id != identity.user.id]
+        title = room.name or ", ".join(others)
         data: dict[str, Any] = {
             "room_id": room.id,
             "members": room.members,
@@ -66,7 +68,7 @@ class InvitePage(PageHandler):
 
     async def get(self, code: str) -> None:
         """The invitation behind a link; one that is over is answered with the reason and its status."""
-        invite = await self.house.chat.invite(code)
+        invite = await self.house.views.invite(await self.house.membership.invite_under(code))
         self.render_page(
             "invite.html",
             code=code,

@@ -71,6 +71,7 @@ class Journals:
         self._loop = asyncio.get_running_loop()
         self._ready: list[Journal] = []
         self._in_flight: dict[Journal, float] = {}
+        self._landing = asyncio.Event()
 
     def begin_soon(self, journal: Journal) -> None:
         """Let a journal begin its batch at the end of this loop turn, together with all others."""
@@ -82,6 +83,7 @@ class Journals:
         ready, self._ready = self._ready, []
         for journal in ready:
             journal.begin()
+        self._landing.set()
 
     def took_off(self, journal: Journal) -> None:
         """A batch is under way; it is given up after ``save_seconds``."""
@@ -90,6 +92,7 @@ class Journals:
     def landed(self, journal: Journal) -> None:
         """A batch is over, one way or the other."""
         self._in_flight.pop(journal, None)
+        self._landing.set()
 
     def give_up_late(self) -> None:
         """Call a few times a second: a batch the store has held for too long is of unknown outcome."""
@@ -97,10 +100,11 @@ class Journals:
         for journal in [journal for journal, since in self._in_flight.items() if since <= latest]:
             journal.give_up()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits for the store."""
-        return not self._in_flight and not self._ready
+    async def settle(self) -> None:
+        """Return when nothing waits for the store."""
+        while self._in_flight or self._ready:
+            self._landing.clear()
+            await self._landing.wait()
 
 
 class Journal:

@@ -13,6 +13,8 @@ from heartlink.errors import invalid_json, not_found, unsupported_media_type
 from heartlink.handlers.base.request import BaseHandler
 from heartlink.protocol import explain_mismatch
 
+FORM_TYPE = "application/x-www-form-urlencoded"
+
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 
@@ -70,8 +72,12 @@ class JsonHandler(BaseHandler):
     def _check_media_type(self) -> None:
         seen = self.request.headers.get("Content-Type", "")
         kind = seen.partition(";")[0].strip().lower()
-        if kind and not kind.endswith(("/json", "+json")):
-            raise unsupported_media_type(seen)
+        if not kind or kind.endswith(("/json", "+json")):
+            return
+        # What curl and others say of every body. A form of a page cannot begin with a brace: it is encoded there.
+        if kind == FORM_TYPE and self.request.body.lstrip()[:1] == b"{":
+            return
+        raise unsupported_media_type(seen)
 
 
 class ApiNotFoundHandler(JsonHandler):

@@ -14,6 +14,7 @@ const AWAY_AFTER_MS = 5 * 60 * 1000;
 const TICK_MS = 500;
 
 const room = await link.room(page.room_id);
+room.people.replace(page.members);
 const notice = document.getElementById("notice");
 let pingMs = null;
 let isStoreDown = false;

@@ -37,7 +37,7 @@ function publicRoom(room) {
       toastError(error);
     }
   });
-  const people = el("small", { class: "muted" }, t("{count} people", { count: room.members_count }));
+  const people = el("small", { class: "muted" }, room.members_count === 1 ? t("one person") : t("{count} people", { count: room.members_count }));
   return el("li", {}, avatar({ id: room.id, name }), el("span", { class: "grow" }, el("b", {}, name), people), join);
 }
 

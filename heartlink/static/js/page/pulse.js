@@ -15,7 +15,7 @@ const BEATS = {
 const line = document.querySelector(".pulse");
 const words = document.getElementById("connection-words");
 const wantsStillness = matchMedia("(prefers-reduced-motion: reduce)");
-let lastBeatAt = 0;
+let lastBeatAt = -Infinity;
 
 /** @param {"pong" | "heartbeat" | "greeting" | "message"} kind */
 export function beat(kind) {

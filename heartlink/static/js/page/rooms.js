@@ -70,7 +70,7 @@ function roomLink(room, currentId) {
     el("span", { class: "room-name" }, el("span", {}, title), KIND_ICONS[room.kind] ? icon(KIND_ICONS[room.kind]) : null, room.status === "ended" ? el("span", { class: "tag" }, t("ended")) : null),
     el("time", { class: "room-time", datetime: at }, at ? shortTime(new Date(at)) : ""),
     el("span", { class: "room-last" }, lastWords(room)),
-    unread ? el("span", { class: "badge" }, unread > 99 ? "99+" : String(unread), el("span", { class: "sr-only" }, ` ${t("unread")}`)) : el("span", {}),
+    unread ? el("span", { class: "badge" }, unread > 99 ? "99+" : String(unread), el("span", { class: "sr-only" }, ` ${t("unread")}`)) : null,
   );
 }
 

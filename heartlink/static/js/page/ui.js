@@ -11,7 +11,7 @@ export const language = document.documentElement.lang;
 /** Who speaks, through the page's own cookie. */
 export const link = new HeartLink({
   user: page.user,
-  pingSeconds: 6,
+  pingSeconds: 4,
   getCsrfToken: () => cookie("csrftoken") ?? document.querySelector('meta[name="csrf-token"]').content,
 });
 
@@ -102,10 +102,10 @@ export function roomUrl(roomId) {
 
 // --- times
 
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" });
 const shortDay = new Intl.DateTimeFormat(language, { month: "short", day: "numeric" });
 const longDay = new Intl.DateTimeFormat(language, { weekday: "long", year: "numeric", month: "long", day: "numeric" });
-const exact = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "medium" });
+const exact = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
 
 export function dayKey(date) {
   return `${date.getFullYear()}-${date.getMonth()}-${date.getDate()}`;

@@ -1,0 +1,24 @@
+"""What people do in rooms: talk, come and go, invite, look back (PROTOCOL 3)."""
+
+from heartlink.chat.around import Around
+from heartlink.chat.arrivals import Arrivals, Resume
+from heartlink.chat.live import LiveRoom, LiveRooms, Peer
+from heartlink.chat.membership import Membership
+from heartlink.chat.talk import Talk, publish
+from heartlink.chat.views import HistoryPage, RoomList, RoomView, Views
+
+__all__ = [
+    "Around",
+    "Arrivals",
+    "HistoryPage",
+    "LiveRoom",
+    "LiveRooms",
+    "Membership",
+    "Peer",
+    "Resume",
+    "RoomList",
+    "RoomView",
+    "Talk",
+    "Views",
+    "publish",
+]

@@ -1,0 +1,64 @@
+"""A living room for newcomers: two users, an admin and the room they share (PROTOCOL 7). Demo data is data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from heartlink.errors import Refusal
+from heartlink.model import RoomId, User
+from heartlink.names import fold
+from heartlink.protocol import React, SendMessage
+
+if TYPE_CHECKING:
+    from heartlink.house import House
+
+ROOM_ID: Final = RoomId("e3aee9e3-99e1-428b-8e09-fb6389db5bef")
+PASSWORD: Final = "testpass123"
+ADMIN_PASSWORD: Final = "admin-demo-pass"
+
+PEOPLE: Final = (
+    ("test_user_a", "Ann 安", PASSWORD),
+    ("test_user_b", "Bob 博", PASSWORD),
+    ("admin", "Admin", ADMIN_PASSWORD),
+)
+
+TALK: Final = (
+    (0, "Good morning! Can you hear me over here? 早上好！"),
+    (1, "Loud and clear. One port, no setup, I like it. 一个端口就够了。"),
+    (0, "Kill the server with -9 while you type: nothing that got its tick is lost."),
+    (1, "Now I have to try that. 我来试试 😄"),
+)
+
+
+async def furnish(house: House) -> None:
+    """Make what is not there yet; safe to run at every start."""
+    people = [await _person(house, *person) for person in PEOPLE]
+    ann, bob, admin = people
+    try:
+        await house.membership.create(
+            ann,
+            name="Living room 客厅",
+            kind="group",
+            room_id=ROOM_ID,
+            members=[bob.username, admin.username],
+            guest_access=False,
+        )
+    except Refusal as refusal:
+        if refusal.code != "conflict":
+            raise
+        return
+    await house.membership.change_role(ann, ROOM_ID, admin.id, "admin")
+    async with house.live_rooms.use(ROOM_ID) as live:
+        for index, (who, content) in enumerate(TALK):
+            user = people[who]
+            rights = house.live_rooms.rights(live, user.id).capabilities(ROOM_ID)
+            command = SendMessage(content=content, client_id=f"demo-{index}")
+            stored, _ = await house.talk.post(live, user, rights, command)
+            if index == len(TALK) - 2:
+                other = people[1 - who]
+                await house.talk.amend(live, other, rights, React(id=stored.message.id, emoji="❤️"))
+
+
+async def _person(house: House, username: str, display_name: str, password: str) -> User:
+    found = await house.users.by_fold(fold(username))
+    return found or await house.auth.create_user(username, password, display_name)

@@ -1,0 +1,74 @@
+"""The whole URL table on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import tornado.locale
+from tornado.web import StaticFileHandler
+
+from heartlink.handlers.accounts import ACCOUNT_ROUTES
+from heartlink.handlers.base import ApiNotFoundHandler, Application
+from heartlink.handlers.description import Route
+from heartlink.handlers.operations import (
+    AliveHandler,
+    AsyncApiHandler,
+    OpenApiHandler,
+    ReadyHandler,
+    RoutesHandler,
+)
+from heartlink.handlers.pages import PAGE_ROUTES
+from heartlink.handlers.rooms import ROOM_ROUTES
+from heartlink.handlers.sockets import SOCKET_ROUTES, UnknownSocketHandler
+
+if TYPE_CHECKING:
+    from heartlink.house import House
+
+PACKAGE: Final = Path(__file__).parent.parent
+
+OPERATION_ROUTES: Final = [
+    (r"/healthz", AliveHandler, "alive"),
+    (r"/readyz", ReadyHandler, "the store can be reached"),
+    (r"/api/routes", RoutesHandler, "this list"),
+    (r"/api/openapi.json", OpenApiHandler, "REST, as OpenAPI"),
+    (r"/api/asyncapi.json", AsyncApiHandler, "sockets, as AsyncAPI"),
+]
+
+DESCRIBING: Final = (RoutesHandler, OpenApiHandler, AsyncApiHandler)
+
+
+def routes() -> tuple[Route, ...]:
+    """Every page, REST and socket route."""
+    return (
+        *_of_kind("page", PAGE_ROUTES),
+        *_of_kind("rest", [*OPERATION_ROUTES, *ACCOUNT_ROUTES, *ROOM_ROUTES]),
+        *_of_kind("socket", SOCKET_ROUTES),
+    )
+
+
+def _of_kind(kind: Literal["page", "rest", "socket"], rows: Sequence[tuple[str, Any, str]]) -> list[Route]:
+    return [Route(pattern, handler, summary, kind) for pattern, handler, summary in rows]
+
+
+def make_application(house: House) -> Application:
+    """The application that answers every address for a house."""
+    tornado.locale.load_translations(str(PACKAGE / "locale"))
+    table = routes()
+    sockets = tuple(route.path for route in table if route.kind == "socket")
+    specs: list[Any] = [
+        (route.pattern, route.handler, {"routes": table}) if route.handler in DESCRIBING else route[:2]
+        for route in table
+    ]
+    specs += [
+        (r"/ws(/.*)?", UnknownSocketHandler, {"routes": sockets}),
+        (r"/api(?:/.*)?", ApiNotFoundHandler),
+        (r"/static/(.*)", StaticFileHandler, {"path": str(PACKAGE / "static")}),
+    ]
+    return Application(
+        house,
+        specs,
+        static_path=str(PACKAGE / "static"),
+        template_path=str(PACKAGE / "templates"),
+    )

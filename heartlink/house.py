@@ -1,0 +1,198 @@
+"""The composition root: everything is made here, opened in order and closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final
+
+from heartlink.auth import Auth
+from heartlink.chat import Around, Arrivals, LiveRooms, Membership, Talk, Views, publish
+from heartlink.connection import ConnectionLimits, TokenBucket
+from heartlink.demo import furnish
+from heartlink.dispatch import ChatDispatcher
+from heartlink.errors import StartupFailure, StoreFault
+from heartlink.hub import Hub
+from heartlink.journal import Journals
+from heartlink.model import UserId
+from heartlink.protocol import Limits
+from heartlink.settings import Settings
+from heartlink.store.backend import Backend
+from heartlink.store.health import StoreHealth
+from heartlink.store.messages import Messages
+from heartlink.store.meta import read_epoch
+from heartlink.store.opening import make_backend
+from heartlink.store.rooms import Rooms
+from heartlink.store.tables import ALL
+from heartlink.store.users import EndedSessions, Users
+from heartlink.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_CHECK_SECONDS: Final = 0.25
+"""How often writes that take too long are looked for."""
+
+FORGET_EVERY_SECONDS: Final = 10.0
+"""How often idle rooms are let go."""
+
+REST_RATES_LIMIT: Final = 10_000
+"""Users whose rate of posting over REST is remembered."""
+
+SETTLE_SECONDS: Final = 2.0
+"""How long draining waits for writes that are under way."""
+
+
+def epoch_ms() -> int:
+    """The clock of the house."""
+    return time.time_ns() // 1_000_000
+
+
+class House:
+    """Everything that runs, wired once. ``async with House(settings) as house`` opens it."""
+
+    epoch: str
+    hub: Hub
+    auth: Auth
+    health: StoreHealth
+    live_rooms: LiveRooms
+    journals: Journals
+    talk: Talk
+    around: Around
+    arrivals: Arrivals
+    membership: Membership
+    views: Views
+    chat_dispatcher: ChatDispatcher
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = epoch_ms
+        self.tasks = Tasks()
+        self.draining = False
+        self.backend: Backend = make_backend(mongo_url=settings.mongo_url, data_dir=settings.data_dir)
+        self.users = Users(self.backend)
+        self.rooms = Rooms(self.backend)
+        self.messages = Messages(self.backend)
+        self.connection_limits = ConnectionLimits(settings.frame_bytes, settings.queue_bytes, settings.queue_frames)
+        self._rest_rates: OrderedDict[UserId, TokenBucket] = OrderedDict()
+        self._open: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> House:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.backend.close)
+            await self.backend.open(ALL)
+            try:
+                await self._furnish(stack)
+            except StoreFault as fault:
+                raise StartupFailure(f"The storage failed while starting: {fault}", "Start again.") from fault
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open is not None:
+            await self._open.aclose()
+
+    async def _furnish(self, stack: AsyncExitStack) -> None:
+        """Make the rooms of the house from the bottom up; what is made later is closed earlier."""
+        settings, clock = self.settings, self.clock
+        self.epoch = await read_epoch(self.backend)
+        self.health = StoreHealth(self.backend)
+        self.hub = Hub(
+            clock=clock,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            connections_per_address=settings.connections_per_address,
+            connections_per_user=settings.connections_per_user,
+        )
+        stack.callback(self.hub.close)
+        self.auth = Auth(
+            settings, self.users, EndedSessions(self.backend), clock, self.hub.end_session, self.hub.end_user
+        )
+        stack.push_async_callback(self.auth.close)
+        await self.auth.open()
+        self._furnish_chat()
+        stack.callback(self.live_rooms.close)
+        stack.push_async_callback(self.tasks.close)
+        self.health.on_return(self._recover)
+        for work in (self.health.watch(), self.hub.beat(), self._keep_time()):
+            self.tasks.spawn(work)
+        if settings.demo:
+            await furnish(self)
+
+    def _furnish_chat(self) -> None:
+        settings, clock, spawn = self.settings, self.clock, self.tasks.spawn
+        self.journals = Journals(
+            self.messages,
+            clock=clock,
+            spawn=spawn,
+            is_store_up=lambda: self.health.is_up,
+            suspect_store=self.health.suspect,
+            save_seconds=settings.save_seconds,
+        )
+        self.live_rooms = LiveRooms(
+            self.rooms, self.messages, self.users, self.journals, clock=clock, spawn=spawn, publish=publish
+        )
+        self.talk = Talk(clock=clock, message_chars=settings.message_chars)
+        self.around = Around(self.rooms, clock=clock, spawn=spawn, typing_seconds=settings.typing_seconds)
+        self.arrivals = Arrivals(
+            self.live_rooms,
+            self.messages,
+            self.around,
+            clock=clock,
+            spawn=spawn,
+            epoch=self.epoch,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            grace_seconds=settings.presence_grace_seconds,
+            replay_limit=settings.replay_limit,
+            limits=Limits(
+                message_chars=settings.message_chars,
+                upload_bytes=settings.upload_bytes,
+                messages_per_second=settings.messages_per_second,
+            ),
+            ice_servers=settings.ice_servers,
+        )
+        self.membership = Membership(self.live_rooms, self.rooms, self.users, clock=clock)
+        self.views = Views(self.live_rooms, self.rooms, self.messages, self.users, clock=clock, epoch=self.epoch)
+        self.chat_dispatcher = ChatDispatcher(self.talk, self.around, self.hub, self.auth, clock=clock, spawn=spawn)
+
+    def make_bucket(self) -> TokenBucket:
+        """The rate at which one connection, or one user over REST, may send."""
+        return TokenBucket(self.settings.messages_per_second, self.settings.message_burst)
+
+    def rest_rate(self, user_id: UserId) -> TokenBucket:
+        """The bucket of a user who posts over REST; those who have not posted for long are forgotten."""
+        bucket = self._rest_rates.pop(user_id, None) or self.make_bucket()
+        self._rest_rates[user_id] = bucket
+        if len(self._rest_rates) > REST_RATES_LIMIT:
+            self._rest_rates.popitem(last=False)
+        return bucket
+
+    def _recover(self) -> None:
+        """The store is back."""
+        logger.info("the storage is back")
+        self.live_rooms.recover()
+        for live in self.live_rooms:
+            self.around.recover(live)
+
+    async def _keep_time(self) -> None:
+        """Give up writes that take too long, and let go of idle rooms."""
+        loop = asyncio.get_running_loop()
+        forget_at = loop.time()
+        while True:
+            await asyncio.sleep(JOURNAL_CHECK_SECONDS)
+            self.journals.give_up_late()
+            if loop.time() >= forget_at:
+                self.live_rooms.forget_idle()
+                forget_at = loop.time() + FORGET_EVERY_SECONDS
+
+    async def drain(self) -> None:
+        """Let writes land, then ask everybody to come back in a moment."""
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.journals.settle(), SETTLE_SECONDS)
+        await self.hub.drain(self.settings.drain_seconds)
