@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from heartlink.errors import not_a_member
 from heartlink.handlers.base import PageHandler
 from heartlink.model import RoomId
 
@@ -48,11 +49,13 @@ class ChatPage(PageHandler):
     """A conversation. A room one may not enter is answered with the reason and its status."""
 
     async def get(self, room_id: str) -> None:
-        """The conversation of a room."""
-        identity = self.need_sign_in()
-        room = await self.house.views.room(identity.user, RoomId(room_id))
-        others = [other.display_name for other in room.members if other.user_id != identity.user.id]
-        title = room.name or ", ".join(others)
+        """The conversation of a room; a public one that is not mine yet offers to join."""
+        user = self.need_sign_in().user
+        room = await self.house.views.room(user, RoomId(room_id))
+        if "chat.read" not in room.capabilities:
+            self.answer_refusal(not_a_member(room_id), join_room_id=room.id if room.kind == "public" else "")
+            return
+        others = [member.display_name for member in room.members if member.user_id != user.id]
         data: dict[str, Any] = {
             "room_id": room.id,
             "members": room.members,
@@ -60,7 +63,7 @@ class ChatPage(PageHandler):
             "unread": room.unread,
             "read_up_to": room.read_up_to,
         }
-        self.render_page("chat.html", room_title=title, page_data=data)
+        self.render_page("chat.html", room_title=room.name or ", ".join(others), page_data=data)
 
 
 class InvitePage(PageHandler):

@@ -110,10 +110,10 @@ class PageHandler(BaseHandler):
         # Whatever a name contains, it must not end the script element or begin a comment in it.
         return msgspec.json.encode(record).decode().replace("<", "\\u003c")
 
-    def answer_refusal(self, refusal: Refusal) -> None:
-        """Finish with the error page."""
+    def answer_refusal(self, refusal: Refusal, join_room_id: str = "") -> None:
+        """Finish with the error page; with a room's id it offers to join that room."""
         self.put_refusal_headers(refusal)
-        context = {"code": refusal.code, "message": refusal.message, "fix": refusal.fix}
+        context = {"code": refusal.code, "message": refusal.message, "fix": refusal.fix, "join_room_id": join_room_id}
         self.render_page("error.html", status=refusal.status, request_id=self.request_id, **context)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

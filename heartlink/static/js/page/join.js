@@ -1,4 +1,4 @@
-/** An invitation: one button. */
+/** One button that joins: by an invitation, or a public room. */
 import { explain, exactTime, link, roomUrl, t } from "./ui.js";
 
 for (const time of document.querySelectorAll("[data-until]")) {
@@ -9,8 +9,9 @@ const join = document.getElementById("join");
 join?.addEventListener("click", async () => {
   join.disabled = true;
   try {
-    const { room } = await link.rest.acceptInvite(join.dataset.code);
-    location.assign(roomUrl(room.id));
+    const { code, roomId } = join.dataset;
+    if (code) await link.rest.acceptInvite(code).then(({ room }) => location.assign(roomUrl(room.id)));
+    else await link.rest.join(roomId).then(() => location.assign(roomUrl(roomId)));
   } catch (error) {
     const { sentence, fix } = explain(error);
     document.querySelector(".form-error").textContent = `${sentence} ${fix}`;
