@@ -327,12 +327,12 @@ class StoreContract:
             assert [document.keys["seq"] for document in found] == [1, 2, 3, 4, 5, 6]
 
     @pytest.mark.parametrize("bad_at", [0, 2, 5])
-    @pytest.mark.parametrize("kind", ["id", "seq", "rev", "dedup", "expected", "missing"])
+    @pytest.mark.parametrize("kind", ["id", "seq", "rev", "dedup", "expected", "missing", "taken"])
     @on_backend
     async def test_a_batch_with_a_conflict_stores_a_prefix_at_most(
         self, backend: Backend, place: Place, bad_at: int, kind: str
     ) -> None:
-        await backend.append(ROWS, inserts(row("a", 1, rev=50)))
+        await backend.append(ROWS, inserts(row("a", 1, rev=50), row("z", 1), row("z", 2)))
         bad: Change = {
             "id": Insert(Document("a:000000000001", row("a", 99).keys, b"")),
             "seq": Insert(Document("x", row("a", 1, rev=99, dedup="x").keys, b"")),
@@ -340,6 +340,7 @@ class StoreContract:
             "dedup": Insert(Document("x", row("a", 99, dedup="a/1").keys, b"")),
             "expected": Replace(row("a", 1, rev=99), "rev", 49),
             "missing": Replace(row("a", 98, rev=99), "rev", 98),
+            "taken": Replace(row("z", 2, rev=1), "rev", 2),
         }[kind]
         batch = inserts(*(row("a", seq) for seq in range(2, 7)))
         batch.insert(bad_at, bad)

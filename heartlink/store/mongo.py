@@ -231,9 +231,12 @@ class MongoBackend:
                 at = await self._insert_run(steps, at, end)
             else:
                 wanted = {"_id": change.document.id, change.field: change.expected}
-                done = await self._of(batch.collection).replace_one(wanted, stored)
-                if not done.matched_count:
-                    refuse(batch, f"{change.document.id} has another {change.field}")
+                try:
+                    done = await self._of(batch.collection).replace_one(wanted, stored)
+                    if not done.matched_count:
+                        refuse(batch, f"{change.document.id} has another {change.field}")
+                except DuplicateKeyError as error:
+                    refuse(batch, str(error))
                 at += 1
 
     async def _insert_run(self, steps: list[tuple[Batch, Change, dict[str, Any]]], at: int, end: int) -> int:
@@ -279,10 +282,13 @@ class MongoBackend:
 
     def _read_url(self) -> tuple[str, str]:
         try:
-            parsed: Mapping[str, Any] = parse_uri(self._url, validate=True, warn=False)
+            parsed: Mapping[str, Any] = parse_uri(
+                self._url, validate=True, warn=False, connect_timeout=self._timeout_seconds
+            )
         except (InvalidURI, ConfigurationError, ValueError) as error:
             # The library's own words may quote the URL, and with it the password.
-            reason = f": {error}" if "@" not in self._url else ""
+            plain = "@" not in self._url or str(error).startswith("The DNS ")
+            reason = f": {str(error).rstrip('.')}" if plain else ""
             raise StartupFailure(f"The address in --mongo-url cannot be read{reason}.", URL_HINT) from None
         where = ",".join(f"{host}:{port}" if port else host for host, port in parsed["nodelist"])
         return where, parsed["database"] or DEFAULT_DATABASE
