@@ -99,7 +99,7 @@ def on_the_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         async def go() -> None:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await test(*args, **kwargs)
 
         asyncio.run(go())
@@ -149,13 +149,15 @@ async def test_two_who_register_one_name_at_once_are_one_and_a_conflict(tmp_path
             assert refusal.fields is not None and "username" in refusal.fields
 
 
-@pytest.mark.parametrize("password", ["", "seven77", "x" * 1025])
 @on_the_loop
-async def test_a_password_too_short_or_too_long_is_refused(tmp_path: Path, password: str) -> None:
+async def test_a_password_too_short_or_too_long_is_refused(tmp_path: Path) -> None:
     async with entrance(tmp_path) as door:
-        refusal = await refused(door.register("ann", password))
-        assert refusal.fields is not None and "password" in refusal.fields
-        assert password[1:] not in refusal.message or not password
+        for password in ("", "seven77", "x" * 1025):
+            refusal = await refused(door.register("ann", password))
+            assert refusal.fields is not None and "password" in refusal.fields
+            assert not password or password not in str(refusal)
+        await door.register("ann", "x" * 1024)
+        await door.log_in("ann", "x" * 1024)
 
 
 @on_the_loop
@@ -321,14 +323,14 @@ BAD_CLAIMS: tuple[tuple[dict[str, Any], str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("make", "said"), [row[1:] for row in BAD_TOKENS], ids=[row[0] for row in BAD_TOKENS])
 @on_the_loop
-async def test_a_bad_token_is_refused_with_its_reason(tmp_path: Path, make: Any, said: str) -> None:
+async def test_a_bad_token_is_refused_with_its_reason(tmp_path: Path) -> None:
     async with entrance(tmp_path) as door:
         user = (await door.register()).user
-        refusal = await refused(door.who(make(user, door.clock())))
-        assert (refusal.code, refusal.status) == ("invalid_token", 401)
-        assert said in refusal.message
+        for name, make, said in BAD_TOKENS:
+            refusal = await refused(door.who(make(user, door.clock())))
+            assert (refusal.code, refusal.status) == ("invalid_token", 401), name
+            assert said in refusal.message, name
 
 
 @on_the_loop

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BODY_BYTES = 1 << 20
 BYTES_PER_CHARACTER = 12
 DISCARDED_BYTES = 32 << 20
-CONTENT_LENGTH_DIGITS = 18
+CONTENT_LENGTH_DIGITS = 100
 
 
 class Application(web.Application):
@@ -54,8 +54,9 @@ class BodyLimit(httputil.HTTPMessageDelegate):
         self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
     ) -> Awaitable[None] | None:
         """Look at the length the peer announces."""
-        announced = headers.get("Content-Length", "")[:CONTENT_LENGTH_DIGITS]
-        length_bytes = int(announced) if announced.isdecimal() else 0
+        announced = headers.get("Content-Length", "")
+        is_number = announced.isdecimal() and len(announced) <= CONTENT_LENGTH_DIGITS
+        length_bytes = int(announced) if is_number else 0
         # A connection that is closed with unread bytes is reset, and the peer may never see the answer.
         readable_bytes = max(DISCARDED_BYTES, 2 * self._limit_bytes)
         cast(Any, self._request.connection).set_max_body_size(max(readable_bytes, length_bytes))
