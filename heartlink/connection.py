@@ -94,17 +94,19 @@ class Flusher:
     One per event loop, whose ``call_soon`` and ``call_later`` it is given.
     """
 
-    __slots__ = ("_call_later", "_clock", "_leaving", "_ready", "_timer", "call_soon")
+    __slots__ = ("_call_later", "_clock", "_goodbye_seconds", "_leaving", "_ready", "_timer", "call_soon")
 
     def __init__(
         self,
         call_soon: Callable[[Callable[[], None]], object],
         call_later: Callable[[float, Callable[[], None]], Handle],
         clock: Callable[[], float] = time.monotonic,
+        goodbye_seconds: float = GOODBYE_SECONDS,
     ) -> None:
         self.call_soon = call_soon
         self._call_later = call_later
         self._clock = clock
+        self._goodbye_seconds = goodbye_seconds
         self._ready: list[Connection] = []
         self._leaving: deque[tuple[float, Connection]] = deque()
         self._timer: Handle | None = None
@@ -116,11 +118,11 @@ class Flusher:
         self._ready.append(connection)
 
     def expect_end(self, connection: Connection) -> None:
-        """See to it that this connection is gone in ``GOODBYE_SECONDS``."""
+        """See to it that this connection is gone in ``goodbye_seconds``."""
         # All wait equally long, so they fall due in the order they came: one timer serves them all.
-        self._leaving.append((self._clock() + GOODBYE_SECONDS, connection))
+        self._leaving.append((self._clock() + self._goodbye_seconds, connection))
         if self._timer is None:
-            self._timer = self._call_later(GOODBYE_SECONDS, self._end_overdue)
+            self._timer = self._call_later(self._goodbye_seconds, self._end_overdue)
 
     def close(self) -> None:
         """Call the timer off and abort whoever is still leaving."""
@@ -384,7 +386,7 @@ class Connection:
             self._undo.append(step)
 
     def hang_up(self, farewell: Farewell, *last_frames: bytes) -> None:
-        """End this connection: last frames, close frame, then TCP, in at most ``GOODBYE_SECONDS``.
+        """End this connection: last frames, close frame, then TCP, in at most the flusher's goodbye.
 
         Only the first call counts. A peer that is TOO_SLOW is not made to read its queue first.
         """

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heartlink.connection import GOODBYE_SECONDS, Connection, ConnectionLimits, Flusher, State, TokenBucket
 from heartlink.errors import GOING_AWAY, NORMAL, REVOKED, TOO_SLOW
@@ -283,6 +287,65 @@ def test_drop_queued_before_the_turn_ends_leaves_nothing_to_send() -> None:
     turns.turn()
     assert line.taken == FOUR
     assert connection.frames_dropped == 3 and connection.frames_out == 1
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("push"), st.integers(0, 300)),
+    st.tuples(st.just("push many"), st.lists(st.integers(0, 200), min_size=1, max_size=5)),
+    st.tuples(st.just("push latest"), st.sampled_from("ab")),
+    st.tuples(st.just("turn"), st.none()),
+    st.tuples(st.just("make room"), st.integers(1, 400)),
+    st.tuples(st.just("drop"), st.none()),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(OPERATIONS, max_size=40), st.integers(0, 500))
+def test_whatever_happens_whole_frames_arrive_in_order(operations: list[tuple[str, Any]], room: int) -> None:
+    turns, line, connection = connect(room, ConnectionLimits(queue_bytes=0, queue_frames=0))
+    numbers = itertools.count(1)
+    must_come: list[int] = []
+    dropped_to = 0
+
+    def numbered(length: int) -> bytes:
+        must_come.append(next(numbers))
+        return text_frame(b"%d " % must_come[-1] + b"x" * length)
+
+    for what, argument in operations:
+        if what == "push":
+            connection.push(numbered(argument))
+        elif what == "push many":
+            connection.push_many(b"".join(map(numbered, argument)), len(argument))
+        elif what == "push latest":
+            connection.push_latest(argument, text_frame(b"%d latest" % next(numbers)))
+        elif what == "turn":
+            turns.turn()
+        elif what == "drop":
+            connection.drop_queued()
+            assert connection.queued_frames <= 1
+            dropped_to = len(must_come)
+        elif line.waiting:
+            line.make_room(argument)
+    turns.turn()
+    while line.waiting:
+        line.make_room(1 << 20)
+    arrived = [int(payload.split()[0]) for payload in payloads(line.taken)]
+    assert arrived == sorted(set(arrived)) or any(what == "push latest" for what, _ in operations)
+    assert len(set(arrived)) == len(arrived) == connection.frames_out
+    must_arrive = must_come[dropped_to:]
+    assert [number for number in arrived if number in must_arrive] == must_arrive
+    assert connection.bytes_out == len(line.taken)
+    assert (connection.queued_frames, connection.queued_bytes, connection.fenced) == (0, 0, False)
+
+
+def payloads(stream: bytes) -> Iterator[bytes]:
+    """The payloads of the server's frames; fails when they do not end where the stream ends."""
+    while stream:
+        start = 2 if stream[1] < 126 else 4
+        length = stream[1] if start == 2 else int.from_bytes(stream[2:4], "big")
+        assert stream[0] == 0x81 and len(stream) >= start + length
+        yield stream[start : start + length]
+        stream = stream[start + length :]
 
 
 # --- The way out -----------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from heartlink.frames import text_frame
 from heartlink.handlers.websocket import PeerSocketHandler
 
 ANSWER_SECONDS = 5
+GOODBYE_SECONDS = 0.3
 LIMITS = ConnectionLimits(frame_bytes=65_536, queue_bytes=262_144, queue_frames=4_096)
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Desk:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         loop = asyncio.get_running_loop()
-        self.flusher = Flusher(loop.call_soon, loop.call_later)
+        self.flusher = Flusher(loop.call_soon, loop.call_later, goodbye_seconds=GOODBYE_SECONDS)
         self.limits = limits
         self.connections: list[Connection] = []
         self.gone: list[Connection] = []

@@ -103,9 +103,12 @@ class PeerProtocol(WebSocketProtocol):
             else:
                 own, leftover = _take_over(stream)
                 SocketTransport(handler, limits, flusher, own).start(leftover)
-        except (StreamClosedError, OSError) as gone:
+        except StreamClosedError:
+            log.debug("a peer was gone before its socket opened")
+        except OSError as problem:
+            log.warning("a socket could not be taken over: %s", problem)
+        finally:
             stream.close()
-            log.debug("a peer was gone before its socket opened: %s", gone)
 
     def _shake_hands(self, handler: PeerSocketHandler) -> None:
         key = handler.request.headers.get("Sec-WebSocket-Key")
@@ -155,8 +158,7 @@ def _take_over(stream: IOStream) -> tuple[socket.socket, bytes]:
     except BaseException:
         own.close()
         raise
-    finally:
-        stream.close()
+    stream.close()
     return own, leftover
 
 
@@ -264,7 +266,8 @@ class SocketTransport(Transport):
 
     def start(self, leftover: bytes) -> None:
         """Open, and read what has come already."""
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop.add_reader(self._socket.fileno(), self._readable)
         self._open()
         if leftover:
