@@ -495,7 +495,7 @@ static void read_plan(void) {
     if (!plan.port || !connection_count || !plan.send || strlen(plan.send) > 2048 || !plan.nonce || strlen(plan.nonce) != NONCE_BYTES ||
         plan.senders < 1 || plan.window < 1 || plan.settle_ms < 1 || plan.content_bytes < MARK_BYTES + 1 || plan.content_bytes > 2000)
         fail("an incomplete plan");
-    snprintf(mark, sizeof mark, "@@%s", plan.nonce);
+    snprintf(mark, sizeof mark, "~~%s", plan.nonce);
 }
 
 static void lay_rooms(void) {
