@@ -149,7 +149,7 @@ class ChatDispatcher:
 
     async def _replace_token(self, peer: Peer, command: Reauth) -> None:
         try:
-            identity = await self._auth.identify(Credential("query", command.token))
+            identity = await self._auth.identify(Credential("query", command.token), spend=True)
             if peer.user is None or identity.user.id != peer.user.id:
                 raise unauthenticated("This is somebody else's token.", "Connect again to be somebody else.")
         except Refusal as refusal:

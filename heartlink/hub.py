@@ -240,7 +240,9 @@ class Hub:
                     connection.abort()
 
     def close(self) -> None:
-        """Release what the loop holds for us."""
+        """End what is still open, and release what the loop holds for us."""
+        for connection in list(self._connections):
+            connection.abort()
         self.flusher.close()
 
 

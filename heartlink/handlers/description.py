@@ -14,17 +14,18 @@ from heartlink.protocol import CHAT_COMMANDS, CHAT_EVENTS
 
 OPENAPI_VERSION = "3.1.0"
 ASYNCAPI_VERSION = "3.0.0"
+VARIABLE = re.compile(r"\([^)]*\)")
 SCHEMAS = "#/components/schemas/{name}"
 
-PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {
-    "rooms": ("room_id",),
-    "chat": ("room_id",),
-    "members": ("user_id",),
-    "messages": ("message_id",),
-    "reactions": ("emoji",),
-    "invites": ("code",),
-    "invite": ("code",),
-    "users": ("user_id",),
+PARAMETER_NAMES: Mapping[str, str] = {
+    "rooms": "room_id",
+    "chat": "room_id",
+    "members": "user_id",
+    "messages": "message_id",
+    "reactions": "emoji",
+    "invites": "code",
+    "invite": "code",
+    "users": "user_id",
 }
 """How the variable part behind a word of an address is called."""
 
@@ -40,9 +41,9 @@ class Route(NamedTuple):
     @property
     def path(self) -> str:
         """The address with its variable parts in braces."""
-        parts = self.pattern.removesuffix("/?").split("/")
+        parts = VARIABLE.sub("*", self.pattern.removesuffix("/?")).split("/")
         named = [
-            "{" + PARAMETER_NAMES.get(before, ("name",))[0] + "}" if "(" in part else part
+            "{" + PARAMETER_NAMES.get(before, "name") + "}" if part == "*" else part
             for before, part in zip(["", *parts], parts, strict=False)
         ]
         path = "/".join(named) or "/"

@@ -204,7 +204,7 @@ class Settings:
         (), "Host names to answer to, besides addresses and localhost.", unit="comma list", check=_check_hosts
     )
     drain_seconds: float = setting(
-        5, "How long clients get to leave when the server stops.", unit="seconds", low=0, high=8
+        5, "How long clients get to leave when the server stops.", unit="seconds", low=0, high=6
     )
     replay_limit: int = setting(
         1000, "Most changes that are replayed to a client that resumes.", unit="messages", low=1, high=100_000

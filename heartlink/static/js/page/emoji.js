@@ -50,7 +50,7 @@ async function load() {
     const { groups, emoji } = await answer.json();
     data = {
       groups,
-      emoji: emoji.map(([character, group, label, words]) => ({ character, group, label: label[language.startsWith("zh") ? "zh" : "en"], words: `${label.en} ${label.zh} ${words}`.toLowerCase() })),
+      emoji: emoji.map(([character, group, label, words]) => ({ character, group, label: label[language.startsWith("zh") ? "zh" : "en"], names: ` ${label.en} ${label.zh} `.toLowerCase(), words: ` ${label.en} ${label.zh} ${words} `.toLowerCase() })),
     };
   } catch (error) {
     popover.replaceChildren(el("p", { class: "emoji-name" }, t("The server cannot be reached.")));
@@ -76,10 +76,11 @@ function draw(query) {
   grid.scrollTop = 0;
 }
 
-/** A whole word found comes before a part of one. */
-function rank(entry, words) {
-  const whole = ` ${entry.words} `;
-  return words.every((word) => whole.includes(` ${word} `)) ? 0 : 1;
+/** Found in the name comes before found elsewhere, a whole word before a part of one. */
+function rank({ names, words }, wanted) {
+  const places = [(word) => names.includes(` ${word} `), (word) => names.includes(word), (word) => words.includes(` ${word} `)];
+  const place = places.findIndex((isFound) => wanted.every(isFound));
+  return place < 0 ? places.length : place;
 }
 
 function cells(entries) {
