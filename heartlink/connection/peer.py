@@ -1,26 +1,19 @@
-"""One peer: its states, its bounded outgoing queue, its rates, its undo list, and the one way out.
-
-Knows frames and limits, but no sockets: a transport drives it and offers it an *Outlet*. Nothing here awaits.
-"""
+"""One connection: its states, its bounded outgoing queue, its undo list, and the one way out."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import sys
-import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from heartlink.connection.flusher import Flusher
 from heartlink.errors import TOO_SLOW, Farewell
 from heartlink.frames import close_frame, cut
 from heartlink.model import Identity
-
-GOODBYE_SECONDS = 2.0
-"""How long a peer that was hung up on may take to read what is left and to answer the close frame."""
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +35,6 @@ class Outlet(Protocol):
         """Close at once, forgetting what the kernel still holds."""
 
 
-class Handle(Protocol):
-    """A callback under way that can be called off."""
-
-    def cancel(self) -> None: ...
-
-
 class State(Enum):
     """A connection only ever goes down this list."""
 
@@ -63,92 +50,6 @@ class ConnectionLimits:
     frame_bytes: int = 65_536
     queue_bytes: int = 1_048_576
     queue_frames: int = 4_096
-
-
-class TokenBucket:
-    """Lets ``rate_per_second`` through, ``burst`` at once; a rate of 0 lets everything through."""
-
-    __slots__ = ("_depth_seconds", "_full_at", "_interval_seconds")
-
-    def __init__(self, rate_per_second: float, burst: int) -> None:
-        self._interval_seconds = 1 / rate_per_second if rate_per_second else 0.0
-        self._depth_seconds = self._interval_seconds * max(burst, 1)
-        self._full_at = 0.0
-
-    def take(self, now: float) -> float:
-        """Take one: 0.0 when it was there, else the seconds until it will be. ``now`` is monotonic."""
-        if not self._interval_seconds:
-            return 0.0
-        full_at = max(self._full_at, now) + self._interval_seconds
-        wait_seconds = full_at - now - self._depth_seconds
-        # Sums of floats: a token that is due now may look a rounding error away.
-        if wait_seconds > 1e-6:
-            return wait_seconds
-        self._full_at = full_at
-        return 0.0
-
-
-class Flusher:
-    """Writes once per loop turn to every connection that has something queued, and ends overdue goodbyes.
-
-    One per event loop, whose ``call_soon`` and ``call_later`` it is given.
-    """
-
-    __slots__ = ("_call_later", "_clock", "_goodbye_seconds", "_leaving", "_ready", "_timer", "call_soon")
-
-    def __init__(
-        self,
-        call_soon: Callable[[Callable[[], None]], object],
-        call_later: Callable[[float, Callable[[], None]], Handle],
-        clock: Callable[[], float] = time.monotonic,
-        goodbye_seconds: float = GOODBYE_SECONDS,
-    ) -> None:
-        self.call_soon = call_soon
-        self._call_later = call_later
-        self._clock = clock
-        self._goodbye_seconds = goodbye_seconds
-        self._ready: list[Connection] = []
-        self._leaving: deque[tuple[float, Connection]] = deque()
-        self._timer: Handle | None = None
-
-    def add(self, connection: Connection) -> None:
-        """Flush this connection when the turn ends."""
-        if not self._ready:
-            self.call_soon(self._flush)
-        self._ready.append(connection)
-
-    def expect_end(self, connection: Connection) -> None:
-        """See to it that this connection is gone in ``goodbye_seconds``."""
-        # All wait equally long, so they fall due in the order they came: one timer serves them all.
-        self._leaving.append((self._clock() + self._goodbye_seconds, connection))
-        if self._timer is None:
-            self._timer = self._call_later(self._goodbye_seconds, self._end_overdue)
-
-    def close(self) -> None:
-        """Call the timer off and abort whoever is still leaving."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        while self._leaving:
-            self._leaving.popleft()[1].abort()
-
-    def _flush(self) -> None:
-        ready, self._ready = self._ready, []
-        for connection in ready:
-            try:
-                connection.flush()
-            except Exception:
-                # One connection's bug must not cost the others their frames.
-                log.exception("flushing connection %s failed", connection.id)
-                self.call_soon(connection.abort)
-
-    def _end_overdue(self) -> None:
-        self._timer = None
-        now = self._clock()
-        while self._leaving and (self._leaving[0][0] <= now or self._leaving[0][1].state is State.GONE):
-            self._leaving.popleft()[1].abort()
-        if self._leaving:
-            self._timer = self._call_later(self._leaving[0][0] - now, self._end_overdue)
 
 
 class Connection:

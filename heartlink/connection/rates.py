@@ -1,0 +1,26 @@
+"""How often a peer may."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Lets ``rate_per_second`` through, ``burst`` at once; a rate of 0 lets everything through."""
+
+    __slots__ = ("_depth_seconds", "_full_at", "_interval_seconds")
+
+    def __init__(self, rate_per_second: float, burst: int) -> None:
+        self._interval_seconds = 1 / rate_per_second if rate_per_second else 0.0
+        self._depth_seconds = self._interval_seconds * max(burst, 1)
+        self._full_at = 0.0
+
+    def take(self, now: float) -> float:
+        """Take one: 0.0 when it was there, else the seconds until it will be. ``now`` is monotonic."""
+        if not self._interval_seconds:
+            return 0.0
+        full_at = max(self._full_at, now) + self._interval_seconds
+        wait_seconds = full_at - now - self._depth_seconds
+        # Sums of floats: a token that is due now may look a rounding error away.
+        if wait_seconds > 1e-6:
+            return wait_seconds
+        self._full_at = full_at
+        return 0.0
