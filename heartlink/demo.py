@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from heartlink.auth import Auth
+from heartlink.chat import LiveRooms, Membership, Talk
 from heartlink.errors import Refusal
 from heartlink.model import RoomId, User
 from heartlink.names import fold
 from heartlink.protocol import React, SendMessage
-
-if TYPE_CHECKING:
-    from heartlink.house import House
+from heartlink.store.users import Users
 
 ROOM_ID: Final = RoomId("e3aee9e3-99e1-428b-8e09-fb6389db5bef")
 PASSWORD: Final = "testpass123"
@@ -30,12 +30,12 @@ TALK: Final = (
 )
 
 
-async def furnish(house: House) -> None:
+async def furnish(users: Users, auth: Auth, membership: Membership, live_rooms: LiveRooms, talk: Talk) -> None:
     """Make what is not there yet; safe to run at every start."""
-    people = [await _person(house, *person) for person in PEOPLE]
+    people = [await _person(users, auth, *person) for person in PEOPLE]
     ann, bob, admin = people
     try:
-        await house.membership.create(
+        await membership.create(
             ann,
             name="Living room 客厅",
             kind="group",
@@ -47,18 +47,18 @@ async def furnish(house: House) -> None:
         if refusal.code != "conflict":
             raise
         return
-    await house.membership.change_role(ann, ROOM_ID, admin.id, "admin")
-    async with house.live_rooms.use(ROOM_ID) as live:
+    await membership.change_role(ann, ROOM_ID, admin.id, "admin")
+    async with live_rooms.use(ROOM_ID) as live:
         for index, (who, content) in enumerate(TALK):
             user = people[who]
-            rights = house.live_rooms.rights(live, user.id).capabilities(ROOM_ID)
+            rights = live_rooms.rights(live, user.id).capabilities(ROOM_ID)
             command = SendMessage(content=content, client_id=f"demo-{index}")
-            stored, _ = await house.talk.post(live, user, rights, command)
+            stored, _ = await talk.post(live, user, rights, command)
             if index == len(TALK) - 2:
                 other = people[1 - who]
-                await house.talk.amend(live, other, rights, React(id=stored.message.id, emoji="❤️"))
+                await talk.amend(live, other, rights, React(id=stored.message.id, emoji="❤️"))
 
 
-async def _person(house: House, username: str, display_name: str, password: str) -> User:
-    found = await house.users.by_fold(fold(username))
-    return found or await house.auth.create_user(username, password, display_name)
+async def _person(users: Users, auth: Auth, username: str, display_name: str, password: str) -> User:
+    found = await users.by_fold(fold(username))
+    return found or await auth.create_user(username, password, display_name)

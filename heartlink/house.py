@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from heartlink.auth import Auth
-from heartlink.chat import Around, Arrivals, LiveRooms, Membership, Talk, Views, publish
+from heartlink.chat import Around, Arrivals, Invites, LiveRooms, Membership, Talk, Views, publish
 from heartlink.connection import ConnectionLimits, TokenBucket
 from heartlink.demo import furnish
 from heartlink.dispatch import ChatDispatcher
@@ -65,6 +65,7 @@ class House:
     around: Around
     arrivals: Arrivals
     membership: Membership
+    invites: Invites
     views: Views
     chat_dispatcher: ChatDispatcher
 
@@ -122,7 +123,7 @@ class House:
         for work in (self.health.watch(), self.hub.beat(), self._keep_time()):
             self.tasks.spawn(work)
         if settings.demo:
-            await furnish(self)
+            await furnish(self.users, self.auth, self.membership, self.live_rooms, self.talk)
 
     def _furnish_chat(self) -> None:
         settings, clock, spawn = self.settings, self.clock, self.tasks.spawn
@@ -157,6 +158,7 @@ class House:
             ice_servers=settings.ice_servers,
         )
         self.membership = Membership(self.live_rooms, self.rooms, self.users, clock=clock)
+        self.invites = Invites(self.membership, self.live_rooms, self.rooms, clock=clock)
         self.views = Views(self.live_rooms, self.rooms, self.messages, self.users, clock=clock, epoch=self.epoch)
         self.chat_dispatcher = ChatDispatcher(self.talk, self.around, self.hub, self.auth, clock=clock, spawn=spawn)
 

@@ -34,8 +34,8 @@ RANKS = {
     "heartlink.journal": 3,
     "heartlink.chat": 4,
     "heartlink.dispatch": 5,
+    "heartlink.demo": 5,
     "heartlink.house": 6,
-    "heartlink.demo": 6,
     "heartlink.handlers": 7,
     "heartlink.server": 8,
     "main": 9,
@@ -192,16 +192,26 @@ def no_name_is_special(root: Path) -> list[str]:
     tree, wrong = read_tree(root), []
     for module, parsed in tree.items():
         for node in ast.walk(parsed):
-            if isinstance(node, ast.Compare):
-                sides = [node.left, *node.comparators]
-                named = any(ast.unparse(side).rpartition(".")[2] in IDENTIFIERS for side in sides)
-                texts = [s for s in sides if isinstance(s, ast.Constant) and isinstance(s.value, str) and s.value]
-                if named and texts:
-                    wrong.append(f"{module}:{node.lineno} treats {ast.unparse(texts[0])} specially")
+            if isinstance(node, ast.Compare) and (text := special_text(node)):
+                wrong.append(f"{module}:{node.lineno} treats '{text}' specially")
             is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
             if is_text and UUID.search(node.value) and module != "heartlink.demo":
                 wrong.append(f"{module}:{node.lineno} names an id")
     return wrong
+
+
+def special_text(node: ast.Compare) -> str:
+    """The text that an id or user name is compared with or looked for among, if it is."""
+    sides = [node.left, *node.comparators]
+    if isinstance(node.ops[0], ast.In | ast.NotIn):
+        # "'/' in room_id" looks at the characters of any id; "room_id in ('a', 'b')" knows some by name.
+        sides = [node.left, *getattr(node.comparators[0], "elts", [])]
+    elif not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+        return ""
+    if not any(ast.unparse(side).rpartition(".")[2] in IDENTIFIERS for side in sides):
+        return ""
+    texts = [side.value for side in sides if isinstance(side, ast.Constant) and isinstance(side.value, str)]
+    return next((text for text in texts if any(map(str.isalnum, text))), "")
 
 
 def files_stay_short(root: Path) -> list[str]:
@@ -256,6 +266,7 @@ BROKEN = [
     (modules_hold_no_state, "heartlink/hub.py", "def f():\n    global n\n    n = 1", "hub:2 writes to a global"),
     (no_name_is_special, "heartlink/chat.py", 'x = room_id == "lobby"', "treats 'lobby' specially"),
     (no_name_is_special, "heartlink/chat.py", 'x = "root" != who.username', "treats 'root' specially"),
+    (no_name_is_special, "heartlink/chat.py", 'x = room_id in ("a", "b")', "treats 'a' specially"),
     (no_name_is_special, "heartlink/chat.py", 'X = "e3aee9e3-99e1-428b-8e09-fb6389db5bef"', "names an id"),
     (files_stay_short, "heartlink/chat.py", "\n" * 401, "heartlink/chat.py has 401 lines"),
 ]
