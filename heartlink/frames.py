@@ -206,17 +206,22 @@ class FrameReader:
 
     def feed(self, data: bytes, frames: int = sys.maxsize) -> list[Event]:
         """Read on, through at most ``frames`` frames; what lies behind them waits for the next call."""
-        length = len(data) - _SMALLEST_FRAME_BYTES
+        # One whole text frame is what a read brings nearly always.
+        length = announced = len(data) - _SMALLEST_FRAME_BYTES
+        mask_at = 2
+        if length >= _LENGTH_16_BITS:
+            length, mask_at = length - 2, 4
+            announced = _LENGTH_16_BITS if data[2] << 8 | data[3] == length else -1
         if (
-            0 <= length < _LENGTH_16_BITS
+            length >= 0
             and data[0] == _FINAL | _TEXT
-            and data[1] == _MASKED | length
+            and data[1] == _MASKED | announced
             and not self._buffer
             and self._message is None
             and length <= self._limit
             and not self.ended
         ):
-            text = self._unmask(data[2:6], data[6:])
+            text = self._unmask(data[mask_at : mask_at + _MASK_BYTES], data[mask_at + _MASK_BYTES :])
             if text.isascii() or _is_utf8(text):
                 return [text]
         return self._feed(data, frames)
