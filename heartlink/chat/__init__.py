@@ -2,6 +2,7 @@
 
 from heartlink.chat.around import Around
 from heartlink.chat.arrivals import Arrivals, Resume
+from heartlink.chat.invites import Invites
 from heartlink.chat.live import LiveRoom, LiveRooms, Peer
 from heartlink.chat.membership import Membership
 from heartlink.chat.talk import Talk, publish
@@ -11,6 +12,7 @@ __all__ = [
     "Around",
     "Arrivals",
     "HistoryPage",
+    "Invites",
     "LiveRoom",
     "LiveRooms",
     "Membership",

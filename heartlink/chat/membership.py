@@ -28,7 +28,7 @@ from heartlink.errors import (
     unfit,
 )
 from heartlink.hub import frame_of
-from heartlink.model import Invite, Member, Room, RoomId, RoomKind, RoomRole, User, UserId
+from heartlink.model import Member, Room, RoomId, RoomKind, RoomRole, User, UserId
 from heartlink.names import fold
 from heartlink.protocol import (
     AccessRevoked,
@@ -39,15 +39,11 @@ from heartlink.protocol import (
     RoomUpdated,
 )
 from heartlink.rights import ROLE_RANK, guest_access_grants
-from heartlink.store.rooms import INVITES_PER_ROOM_LIMIT, MEMBERS_LIMIT, ROOMS_PER_USER_LIMIT, Rooms
+from heartlink.store.rooms import MEMBERS_LIMIT, ROOMS_PER_USER_LIMIT, Rooms
 from heartlink.store.users import Users
 
 ROOM_ID_CHARS: Final = 100
 ROOM_NAME_CHARS: Final = 100
-INVITE_SECONDS_MOST: Final = 366 * 86_400
-INVITE_USES_MOST: Final = 100_000
-ATTEMPTS: Final = 10
-"""How often two people who use the last place of an invite at once are sorted out."""
 
 
 class Membership:
@@ -79,9 +75,9 @@ class Membership:
             raise conflict(f"A room with the id '{room.id}' exists.", "Choose another id.", {"room_id": "taken"})
         # Through the live room, as every later change: somebody may have found the new room already.
         async with self._live_rooms.use(room.id) as live, live.changing:
-            await self._put(live, owner, "owner", owner)
+            await self.put(live, owner, "owner", owner)
             for user in invited:
-                await self._put(live, user, "member", owner)
+                await self.put(live, user, "member", owner)
             if guest_access:
                 await self._set_guest_access(live, True)
         return room.id
@@ -90,7 +86,7 @@ class Membership:
         self, user: User, room_id: RoomId, *, name: str | None, kind: RoomKind | None, guest_access: bool | None
     ) -> None:
         """Change a room's name, kind, or whether anybody may read it."""
-        async with self._change(room_id, user, "room.update") as live:
+        async with self.change(room_id, user, "room.update") as live:
             room = live.state.room
             changed = msgspec.structs.replace(
                 room,
@@ -119,7 +115,7 @@ class Membership:
 
     async def end(self, user: User, room_id: RoomId) -> None:
         """End a room: its history stays, its sockets close."""
-        async with self._change(room_id, user, "room.end") as live:
+        async with self.change(room_id, user, "room.end") as live:
             await self._end(live, user)
 
     async def _end(self, live: LiveRoom, user: User) -> None:
@@ -135,12 +131,12 @@ class Membership:
     async def add(self, user: User, room_id: RoomId, whom: User | None, role: RoomRole | None) -> UserId:
         """Make somebody a member, or oneself of a public room; returns whose membership it is."""
         joins = whom is None or whom.id == user.id
-        async with self._change(room_id, user, None if joins else "room.invite") as live:
+        async with self.change(room_id, user, None if joins else "room.invite") as live:
             if joins:
                 if user.id not in live.state.members and live.state.room.kind != "public":
                     raise not_a_member(live.id)
                 # A public room that everybody had left belongs to whoever comes first.
-                await self._put(live, user, "member" if live.state.members else "owner", user)
+                await self.put(live, user, "member" if live.state.members else "owner", user)
                 return user.id
             assert whom is not None
             wanted = role or "member"
@@ -149,18 +145,18 @@ class Membership:
                 if role is not None:
                     await self._change_role(live, user, whom.id, role)
             else:
-                await self._put(live, whom, wanted, user)
+                await self.put(live, whom, wanted, user)
             return whom.id
 
     async def change_role(self, user: User, room_id: RoomId, whom: UserId, role: RoomRole) -> None:
         """Give a member another role; never above one's own."""
-        async with self._change(room_id, user, "room.update") as live:
+        async with self.change(room_id, user, "room.update") as live:
             await self._change_role(live, user, whom, role)
 
     async def remove(self, user: User, room_id: RoomId, whom: UserId) -> None:
         """Take somebody out of a room, or leave it."""
         leaves = whom == user.id
-        async with self._change(room_id, user, None if leaves else "room.remove", even_ended=leaves) as live:
+        async with self.change(room_id, user, None if leaves else "room.remove", even_ended=leaves) as live:
             member = live.state.members.get(whom)
             if member is None:
                 raise not_found("This membership", "Look at the room's members.")
@@ -168,7 +164,8 @@ class Membership:
                 self._check_above(live, user, member)
             await self._remove(live, whom, user)
 
-    async def _put(self, live: LiveRoom, whom: User, role: RoomRole, by: User) -> None:
+    async def put(self, live: LiveRoom, whom: User, role: RoomRole, by: User) -> None:
+        """Store a new membership and tell the room; call within :meth:`change`."""
         if whom.id in live.state.members:
             return
         if len(live.state.members) >= MEMBERS_LIMIT:
@@ -228,80 +225,10 @@ class Membership:
         heir = max(others, key=lambda member: (ROLE_RANK[member.role], -member.joined_at_ms))
         return msgspec.structs.replace(heir, role="owner")
 
-    # Invites
-
-    async def invite(
-        self, user: User, room_id: RoomId, *, expires_in_seconds: int | None, max_uses: int | None
-    ) -> Invite:
-        """Make an invite link."""
-        if expires_in_seconds is not None and not 1 <= expires_in_seconds <= INVITE_SECONDS_MOST:
-            raise unfit("expires_in", f"it is not from 1 to {INVITE_SECONDS_MOST} seconds")
-        if max_uses is not None and not 1 <= max_uses <= INVITE_USES_MOST:
-            raise unfit("max_uses", f"it is not from 1 to {INVITE_USES_MOST}")
-        async with self._change(room_id, user, "room.invite"):
-            now_ms = self._clock()
-            known = await self._rooms.invites(room_id)
-            over = [old for old in known if old.expires_at_ms is not None and old.expires_at_ms <= now_ms]
-            for old in over:
-                await self._rooms.remove_invite(old.code)
-            if len(known) - len(over) >= INVITES_PER_ROOM_LIMIT:
-                raise too_large("The number of invite links", f"{INVITES_PER_ROOM_LIMIT}; withdraw some first")
-            invite = Invite(
-                code=secrets.token_urlsafe(12),
-                room_id=room_id,
-                made_by=user.id,
-                created_at_ms=now_ms,
-                expires_at_ms=None if expires_in_seconds is None else now_ms + expires_in_seconds * 1000,
-                max_uses=max_uses,
-            )
-            await self._rooms.put_invite(invite)
-            return invite
-
-    async def invites(self, user: User, room_id: RoomId) -> list[Invite]:
-        """The invite links that a user may see: their own, or all with ``room.update``."""
-        async with self._change(room_id, user, "room.invite", even_ended=True) as live:
-            sees_all = self._live_rooms.may(live, user.id, "room.update")
-            return [invite for invite in await self._rooms.invites(room_id) if sees_all or invite.made_by == user.id]
-
-    async def invite_under(self, code: str) -> Invite:
-        """An invite that still counts; raises the Refusal ``not_found`` otherwise."""
-        invite = await self._rooms.invite(code)
-        if invite is None or (invite.expires_at_ms is not None and invite.expires_at_ms <= self._clock()):
-            raise not_found("This invite link", "It was withdrawn or is over; ask for a new one.")
-        if invite.max_uses is not None and invite.uses >= invite.max_uses:
-            raise not_found("A free place on this invite link", "It was used up; ask for a new one.")
-        return invite
-
-    async def accept(self, user: User, code: str) -> RoomId:
-        """Join by an invite link; being a member already costs no use of it."""
-        found = await self._rooms.invite(code)
-        if found is None:
-            raise not_found("This invite link", "It was withdrawn; ask for a new one.")
-        async with self._change(found.room_id, user, None) as live:
-            if user.id in live.state.members:
-                return live.id
-            for _ in range(ATTEMPTS):
-                invite = await self.invite_under(code)
-                if not self._live_rooms.may(live, invite.made_by, "room.invite"):
-                    raise not_found("This invite link", "Who made it may no longer invite; ask for a new one.")
-                if await self._rooms.count_use(invite) is not None:
-                    await self._put(live, user, "member", user)
-                    return live.id
-            raise conflict("Many people use this invite link at this moment.", "Try again.")
-
-    async def withdraw(self, user: User, code: str) -> None:
-        """Take an invite link back: one's own, or any with ``room.update``."""
-        invite = await self._rooms.invite(code)
-        if invite is None:
-            raise not_found("This invite link", "It was withdrawn already.")
-        permission = "room.invite" if invite.made_by == user.id else "room.update"
-        async with self._change(invite.room_id, user, permission, even_ended=True):
-            await self._rooms.remove_invite(code)
-
     # What all of them share
 
     @asynccontextmanager
-    async def _change(
+    async def change(
         self, room_id: RoomId, user: User, permission: str | None, *, even_ended: bool = False
     ) -> AsyncIterator[LiveRoom]:
         """Hold a room for a change, having made sure that the user may make it."""
@@ -388,7 +315,7 @@ def check_room_id(room_id: str) -> str:
 def _unfit_room_id(room_id: str) -> str | None:
     if not 1 <= len(room_id) <= ROOM_ID_CHARS:
         return f"it does not have 1 to {ROOM_ID_CHARS} characters"
-    if "/" in room_id or room_id in (".", ".."):
+    if not _SEPARATORS.isdisjoint(room_id) or room_id in _DOTS:
         return "it cannot be part of an address"
     if room_id != room_id.strip() or any(unicodedata.category(character) in _INVISIBLE for character in room_id):
         return "it has invisible characters"
@@ -406,5 +333,7 @@ def check_room_name(name: str) -> str:
     return name
 
 
+_SEPARATORS: Final = frozenset("/")
+_DOTS: Final = frozenset({".", ".."})
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
 _JOINER: Final = "\u200d"

@@ -12,6 +12,7 @@ from tornado.web import StaticFileHandler
 from heartlink.handlers.accounts import ACCOUNT_ROUTES
 from heartlink.handlers.base import ApiNotFoundHandler, Application
 from heartlink.handlers.description import Route
+from heartlink.handlers.messages import MESSAGE_ROUTES
 from heartlink.handlers.operations import (
     AliveHandler,
     AsyncApiHandler,
@@ -43,7 +44,7 @@ def routes() -> tuple[Route, ...]:
     """Every page, REST and socket route."""
     return (
         *_of_kind("page", PAGE_ROUTES),
-        *_of_kind("rest", [*OPERATION_ROUTES, *ACCOUNT_ROUTES, *ROOM_ROUTES]),
+        *_of_kind("rest", [*OPERATION_ROUTES, *ACCOUNT_ROUTES, *ROOM_ROUTES, *MESSAGE_ROUTES]),
         *_of_kind("socket", SOCKET_ROUTES),
     )
 

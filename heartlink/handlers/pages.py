@@ -71,7 +71,7 @@ class InvitePage(PageHandler):
 
     async def get(self, code: str) -> None:
         """The invitation behind a link; one that is over is answered with the reason and its status."""
-        invite = await self.house.views.invite(await self.house.membership.invite_under(code))
+        invite = await self.house.views.invite(await self.house.invites.under(code))
         self.render_page(
             "invite.html",
             code=code,

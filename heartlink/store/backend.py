@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 KeyValue = str | int
 
@@ -32,8 +32,7 @@ class Collection:
     unique: tuple[tuple[str, ...], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """One stored document: id (at most 512 bytes), declared keys, body (UTF-8 JSON text)."""
 
     id: str
@@ -41,15 +40,13 @@ class Document:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(NamedTuple):
     """In a batch: a document whose id and unique keys must not exist."""
 
     document: Document
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(NamedTuple):
     """In a batch: the new state of an existing document whose integer key ``field`` must still be ``expected``."""
 
     document: Document
