@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import shutil
 import socket
 import ssl
@@ -366,6 +368,29 @@ async def test_a_peer_that_leaves_while_it_is_being_checked_costs_nothing(tcp: P
                 hasty.send(tcp.request().encode())
         await tcp.canary()
         await desk.until(lambda: len(desk.gone) == len(desk.connections))
+
+
+@pytest.mark.gen_test
+async def test_running_out_of_descriptors_costs_one_peer_and_is_said(
+    tcp: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with tcp.open() as desk:
+        reader, writer = await asyncio.open_connection("127.0.0.1", tcp.port)
+        await tcp.canary()
+        await desk.until(lambda: len(desk.gone) == 1)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+        try:
+            writer.write(tcp.request().encode())
+            async with asyncio.timeout(ANSWER_SECONDS):
+                assert (await reader.read(-1)).startswith(b"HTTP/1.1 101")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        writer.close()
+        assert [record.levelname for record in caplog.records if record.name.startswith("heartlink")] == ["WARNING"]
+        await tcp.canary()
 
 
 # --- The end ---------------------------------------------------------------------------------------
