@@ -41,6 +41,13 @@ class Ledger:
     seen: dict[str, dict[int, tuple[object, ...]]] = field(default_factory=lambda: defaultdict(dict))
     unanswered_changes: Counter[str] = field(default_factory=Counter)
     epoch: str = ""
+    timeline: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    acknowledged_in: Counter[int] = field(default_factory=Counter)
+    began_at: float = 0.0
+
+    def note(self, now_seconds: float, text: str) -> None:
+        """Put an event on the timeline."""
+        self.timeline[int(now_seconds - self.began_at)].append(text)
 
     def violate(self, kind: str, text: str) -> None:
         """Record one violation of `kind`, one of `KINDS`."""
@@ -60,6 +67,7 @@ class Ledger:
         sent.acknowledged_id = row.id
         self.acknowledged[sent.room_id][sent.client_id] = sent
         self.latencies_seconds.append(now_seconds - sent.first_sent_at)
+        self.acknowledged_in[int(now_seconds - self.began_at)] += 1
 
     def observe(self, room_id: str, row: Row, who: str) -> None:
         """Somebody was shown `row`: the same change and the same client_id must look the same to everyone."""
@@ -214,6 +222,11 @@ class View:
             self._created.add(row.id)
         self._keep(row)
 
+    def is_answer(self, row: Row) -> bool:
+        """Whether a `message_updated` with a `ref` only says that what was asked for is so already."""
+        held = self.rows.get(row.id)
+        return self.live and row.rev <= self.cursor and held is not None and held.state() == row.state()
+
     def updated(self, row: Row) -> None:
         """A `message_updated`."""
         known = row.id in self.rows or row.id in self._created
@@ -257,6 +270,15 @@ class View:
         held = self.rows.get(row.id)
         if held is None or held.rev < row.rev:
             self.rows[row.id] = row
+
+
+def render_timeline(ledger: Ledger) -> str:
+    """Second by second: how much was acknowledged, and what broke."""
+    seconds = range(max([*ledger.timeline, *ledger.acknowledged_in], default=0) + 1)
+    return "\n".join(
+        f"  {second:>4} s {ledger.acknowledged_in[second]:>6}  {', '.join(ledger.timeline.get(second, []))}".rstrip()
+        for second in seconds
+    )
 
 
 def render_table(rows: Iterable[tuple[str, object]]) -> str:

@@ -163,8 +163,11 @@ class Member:
         if frame.type == "chat_message" and isinstance(frame.message, Row):
             self._hear_message(frame, frame.message)
         elif frame.type == "message_updated" and isinstance(frame.message, Row):
-            self.ledger.counts["deliveries"] += 1
-            self.view.updated(frame.message)
+            if frame.ref is not None and self.view.is_answer(frame.message):
+                self.ledger.counts["changes that changed nothing"] += 1
+            else:
+                self.ledger.counts["deliveries"] += 1
+                self.view.updated(frame.message)
             self.on_update(frame, frame.message)
         elif frame.type == "connection_established":
             self.socket = socket

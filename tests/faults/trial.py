@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from .checker import KINDS, Ledger, render_table
+from .checker import KINDS, Ledger, render_table, render_timeline
 from .clients import Account, Member, Writer, cancel_all
 from .nemesis import FAULTS_PER_SECOND, Nemesis
 from .processes import Database, Server, free_port
@@ -37,12 +37,13 @@ class Plan:
 
     seconds: float
     seed: int
-    per_second: float = 45.0
+    per_second: float = 60.0
     store: str = "sqlite"
     planted: str = ""
     deck: dict[str, int] | None = None
     faults_per_second: float = FAULTS_PER_SECOND
     settle_seconds: float = 45.0
+    least_acknowledged: int = 0
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Verdict:
         logs = f"--- end of the server's log\n{self.server_log}\n"
         if self.database_log:
             logs += f"--- end of the database's log\n{self.database_log}\n"
-        return f"{self.table()}\n{logs}"
+        return f"{self.table()}\nacknowledged, second by second\n{render_timeline(self.ledger)}\n{logs}"
 
 
 class Trial:
@@ -149,6 +150,7 @@ class Trial:
         return self._database.url
 
     async def _play(self, server: Server, proxy: Proxy) -> dict[str, int]:
+        self.ledger.began_at = asyncio.get_running_loop().time()
         accounts = await register_all(server.port)
         await make_rooms(server.port, accounts)
         writers = self._admit_all(proxy.port, accounts)
@@ -156,7 +158,7 @@ class Trial:
         seed = f"{self.plan.seed}:nemesis"
         nemesis = Nemesis(self.ledger, seed, server, proxy, self._database, vandal, self.plan.deck)
         self._start(self._admit_late(server.port, proxy.port, accounts))
-        await self._while_clients_live(nemesis.run(self.plan.seconds, self.plan.faults_per_second))
+        await self._while_clients_live(nemesis.run(self.plan.seconds, self.plan.faults_per_second, self._is_enough))
         for writer in writers:
             writer.writing = False
         await self._while_clients_live(self._settle(server.port, accounts[OWNER], writers))
@@ -166,6 +168,9 @@ class Trial:
         await server.start()
         await self._judge(server.port, accounts[OWNER])
         return dict(nemesis.faults)
+
+    def _is_enough(self) -> bool:
+        return len(self.ledger.latencies_seconds) >= self.plan.least_acknowledged
 
     def _admit_all(self, port: int, accounts: dict[str, Account]) -> list[Writer]:
         writers = []
@@ -317,7 +322,7 @@ def run_trial(plan: Plan, folder: Path) -> Verdict:
     """One trial from start to verdict, within a hard deadline."""
 
     async def run() -> Verdict:
-        async with asyncio.timeout(plan.seconds + DEADLINE_SECONDS):
+        async with asyncio.timeout(3 * plan.seconds + DEADLINE_SECONDS):
             return await Trial(plan, folder).run()
 
     return asyncio.run(run())
