@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS = 20.0
+READY_SECONDS = 30.0
 EXIT_SECONDS = 15.0
 # Takes from root what makes every file writable and every port free (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
 # CAP_NET_BIND_SERVICE, through PR_CAPBSET_DROP), then becomes the program; others have none of it anyway.
