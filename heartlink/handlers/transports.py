@@ -29,6 +29,10 @@ READ_BYTES = 65_536
 FRAMES_PER_TURN = 32
 """The most frames of one peer handled before the others have their turn."""
 
+KERNEL_UNSENT_BYTES = 131_072
+"""The most the kernel takes beyond what it has sent: the rest waits in the queue, is counted, and can be dropped.
+Without it a peer that does not read costs 4 MB of kernel memory before its queue even begins to fill."""
+
 STREAM_WRITE_BYTES = 16_384
 """The most handed to a TLS stream beyond what it has sent: one TLS record, which cannot be taken back."""
 
@@ -157,8 +161,7 @@ class SocketTransport(Transport):
 
     def start(self, leftover: bytes) -> None:
         """Open, and read what has come already."""
-        with suppress(OSError):
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _tune(self._socket)
         self._loop.add_reader(self._socket.fileno(), self._readable)
         self._open()
         if leftover:
@@ -230,6 +233,14 @@ class SocketTransport(Transport):
         self._ended()
 
 
+def _tune(peer: socket.socket) -> None:
+    # A peer that is gone already may refuse.
+    with suppress(OSError):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_BYTES)
+
+
 def _armed() -> None:
     """Stands for a callback while the one that waited is running."""
 
@@ -247,7 +258,7 @@ class StreamTransport(Transport):
 
     async def run(self) -> None:
         """Open, then read to the end."""
-        self._stream.set_nodelay(True)
+        _tune(self._stream.socket)
         try:
             self._open()
             while True:
