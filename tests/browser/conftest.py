@@ -115,7 +115,7 @@ def artifacts() -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("data"))
+    server = Server(tmp_path_factory.mktemp("data"), "--messages-per-second=0", "--registrations-per-minute=0")
     server.start()
     yield server
     server.stop()

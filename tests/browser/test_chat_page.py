@@ -127,15 +127,10 @@ def test_emoji_are_found_in_chinese_and_in_english(cast: Cast) -> None:
     page.get_by_role("button", name="Emoji", exact=True).click()
     search = page.get_by_label("Search emoji")
     expect(search).to_be_focused()
-    for query in ("pizza", "比萨", "披萨"):
-        search.fill(query)
-        if page.locator(".emoji-cell[data-emoji='🍕']").count():
-            break
     search.fill("pizza")
     expect(page.locator(".emoji-cell").first).to_have_attribute("data-emoji", "🍕")
-    search.fill("爱心")
-    chinese = page.locator(".emoji-cell").evaluate_all("cells => cells.map(cell => cell.dataset.emoji)")
-    assert "❤️" in chinese or "💕" in chinese or "😍" in chinese, chinese
+    search.fill("红心")
+    expect(page.locator(".emoji-cell").first).to_have_attribute("data-emoji", "❤️")
     search.fill("no such thing at all")
     expect(page.locator(".emoji-grid")).to_contain_text("Nothing found")
     search.fill("pizza")
@@ -197,16 +192,11 @@ def test_three_hundred_messages_upward_keep_their_place(cast: Cast) -> None:
     expect(page.locator(".message").last).to_be_in_viewport()
     frame = page.locator("#messages")
     for expected in range(100, 301, 50):
-        frame.evaluate("frame => { frame.scrollTop = Math.min(frame.scrollTop, 900); }")
-        if page.locator(".message").count() >= expected:
-            continue
-        place = frame.evaluate(MEASURE)
-        frame.evaluate("frame => { frame.scrollTop = 300; }")
-        place = frame.evaluate(MEASURE)
+        place = frame.evaluate(SCROLL_UP_AND_MEASURE)
+        assert place["count"] == expected - 50
         expect(page.locator(".message")).to_have_count(expected)
-        moved = frame.evaluate("(frame, id) => frame.querySelector(`.message[data-id='${id}']`)"
-                               ".getBoundingClientRect().top", place["id"])
-        assert abs(moved - place["top"]) < 2, f"the page jumped by {moved - place['top']} px at {expected}"
+        top = frame.evaluate(PLACE_OF, place["id"])
+        assert abs(top - place["top"]) < 2, f"the page jumped by {top - place['top']} px at {expected}"
     frame.evaluate("frame => { frame.scrollTop = 0; }")
     expect(page.locator("#history-edge")).to_have_text("This is where the conversation begins.")
     texts = page.locator(".message .text").all_inner_texts()
@@ -220,11 +210,13 @@ def test_three_hundred_messages_upward_keep_their_place(cast: Cast) -> None:
     expect(page.locator("#to-latest")).to_be_hidden()
 
 
-MEASURE = """frame => {
-  const top = frame.getBoundingClientRect().top;
-  const first = [...frame.querySelectorAll('.message')].find(one => one.getBoundingClientRect().top > top + 20);
-  return {id: first.dataset.id, top: first.getBoundingClientRect().top};
+SCROLL_UP_AND_MEASURE = """frame => {
+  frame.scrollTop = 300;
+  const top = frame.getBoundingClientRect().top, messages = [...frame.querySelectorAll('.message')];
+  const second = messages.filter(one => one.getBoundingClientRect().top > top + 20)[1];
+  return {id: second.dataset.id, top: second.getBoundingClientRect().top, count: messages.length};
 }"""
+PLACE_OF = "(frame, id) => frame.querySelector(`.message[data-id='${id}']`).getBoundingClientRect().top"
 
 
 def test_a_quote_leads_to_its_message_however_old(cast: Cast) -> None:

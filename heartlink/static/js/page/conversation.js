@@ -236,15 +236,22 @@ export class Conversation {
     if (!missing.length) return;
     this.#frame.setAttribute("aria-busy", "true");
     const next = this.#room.timeline.neighbour(missing.at(-1).id, 1);
-    const anchor = (next && this.#rows.get(next.id)?.querySelector(".message")) ?? this.#pending;
-    const before = anchor.getBoundingClientRect().top;
+    const anchorId = this.#firstVisibleId();
+    const before = this.#bottomOf(anchorId);
     this.#stored.prepend(...missing.map((message) => this.#draw(message)));
-    const focused = document.activeElement;
+    // The one that was the oldest may now belong to the group above it, and be less tall.
     if (next) this.#redraw(next);
-    const after = ((next && this.#rows.get(next.id).querySelector(".message")) ?? this.#pending).getBoundingClientRect().top;
-    this.#frame.scrollTop += after - before;
-    if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+    this.#frame.scrollTop += this.#bottomOf(anchorId) - before;
     requestAnimationFrame(() => this.#frame.setAttribute("aria-busy", "false"));
+  }
+
+  #firstVisibleId() {
+    const top = this.#frame.getBoundingClientRect().top;
+    return this.#room.timeline.messages.find(({ id }) => this.#rows.has(id) && this.#bottomOf(id) > top)?.id;
+  }
+
+  #bottomOf(id) {
+    return (this.#rows.get(id) ?? this.#pending).getBoundingClientRect().bottom;
   }
 
   async jumpTo(id) {
