@@ -16,6 +16,7 @@ from tornado import httputil, web
 from tornado.httpserver import HTTPServer
 
 from heartlink import __version__
+from heartlink.demo import PEOPLE, ROOM_ID
 from heartlink.handlers import make_application
 from heartlink.house import House
 from heartlink.logs import configure_logs, watch_loop
@@ -150,6 +151,9 @@ def log_access(handler: web.RequestHandler) -> None:
 def _announce(settings: Settings, house: House, claimed: list[socket.socket]) -> None:
     _say(f"HeartLink {__version__} listens on {http_address(claimed, settings.host)}")
     _say(f"Stored in {house.backend.name}")
+    if settings.demo:
+        people = ", ".join(f"{username} ({password})" for username, _, password in PEOPLE)
+        _say(f"Demo room {http_address(claimed, settings.host)}/chat/{ROOM_ID}/ for {people}")
     _say("Stop with Ctrl-C")
 
 

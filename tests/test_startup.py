@@ -96,6 +96,18 @@ def test_it_says_where_it_listens_what_stores_and_how_to_stop(tmp_path: Path) ->
         assert "Ctrl-C" in server.said[2]
 
 
+def test_the_demo_says_who_may_enter_its_room_and_lets_them_in_again_after_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Server("--port=0", "--demo", f"--data-dir={tmp_path}") as server:
+            address = server.address()
+            (line,) = [line for line in server.said if "Demo room" in line]
+            assert f"{address}/chat/e3aee9e3-99e1-428b-8e09-fb6389db5bef/" in line
+            for username in ("test_user_a", "test_user_b"):
+                assert f"{username} (testpass123)" in line
+                account = {"username": username, "password": "testpass123"}
+                assert post(address, "/api/auth/login", account)["token"]
+
+
 def test_localhost_is_ipv4_and_ipv6(tmp_path: Path) -> None:
     with Server("--port=0", "--host=localhost", f"--data-dir={tmp_path}") as server:
         address = server.address()
