@@ -120,8 +120,8 @@ class House:
         stack.callback(self.live_rooms.close)
         stack.push_async_callback(self.tasks.close)
         self.health.on_return(self._recover)
-        for work in (self.health.watch(), self.hub.beat(), self._keep_time()):
-            self.tasks.spawn(work)
+        for work in (self.health.watch, self.hub.beat, self._keep_time):
+            self.tasks.keep(work)
         if settings.demo:
             await furnish(self.users, self.auth, self.membership, self.live_rooms, self.talk)
 

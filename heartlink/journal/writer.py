@@ -82,7 +82,11 @@ class Journals:
     def _begin_all(self) -> None:
         ready, self._ready = self._ready, []
         for journal in ready:
-            journal.begin()
+            try:
+                journal.begin()
+            except Exception:
+                # One room's fault must not cost the others their turn.
+                logger.exception("the journal of room %r failed", journal.state.room.id)
         self._landing.set()
 
     def took_off(self, journal: Journal) -> None:
@@ -174,7 +178,7 @@ class Journal:
         try:
             await granted
         except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
                 self._held -= 1
                 self._begin_soon()
             raise
@@ -230,7 +234,7 @@ class Journal:
                     self._work(self._load(entry, target))
                 break
             self._waiting.popleft()
-            made = entry.make(state, state.last_seq + len(self._batch) + 1, now_ms)
+            made = _make(entry, state, state.last_seq + len(self._batch) + 1, now_ms)
             known = entry.known(state) if isinstance(entry, Amend) else None
             if isinstance(made, Refusal) or made is known:
                 entry.answer(entry, made, duplicate=False, published=False)
@@ -356,6 +360,15 @@ class Journal:
             return "deleted"
         known = self.state.recent.get(message.id)
         return "reactions" if known is not None and known.message.content == message.content else "edited"
+
+
+def _make(entry: Post | Amend, state: RoomState, seq: int, now_ms: int) -> StoredMessage | Refusal:
+    """What an entry becomes under a number; a fault of ours refuses this entry alone."""
+    try:
+        return entry.make(state, seq, now_ms)
+    except Exception:
+        logger.exception("an entry of room %r could not be made", state.room.id)
+        return internal_error()
 
 
 def _change_of(entry: Post | Amend) -> str | None:
