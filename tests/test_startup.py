@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from launching import Server
+from nx_server import NxServer
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 from wrong_password_server import WrongPasswordServer
@@ -340,6 +341,19 @@ def test_a_signal_drains_and_ends_with_zero(tmp_path: Path, numbers: tuple[signa
     assert said.endswith("HeartLink has stopped.")
     assert "Traceback" not in errors
     assert "ERROR" not in errors
+
+
+def test_it_stops_in_time_although_its_database_is_frozen(tmp_path: Path) -> None:
+    with NxServer() as mongo, Server("--port=0", f"--data-dir={tmp_path}", f"--mongo-url={mongo.url}") as server:
+        server.address()
+        mongo.freeze()
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        code, said, errors = server.exit()
+        took_seconds = time.monotonic() - began
+        mongo.thaw()
+    assert (code, said.splitlines()[-1]) == (0, "HeartLink has stopped."), errors
+    assert took_seconds < STOP_SECONDS
 
 
 def test_what_was_stored_is_there_after_a_restart_on_the_same_port(tmp_path: Path) -> None:
