@@ -17,7 +17,10 @@ MessageType = Literal["text", "image", "file", "voice", "video", "system"]
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """An account. Times are epoch milliseconds; ``fold`` is the name after NFKC and case folding."""
+    """An account. Times are epoch milliseconds; ``fold`` is the name after NFKC and case folding.
+
+    ``rev`` counts its stored changes, so that a change that arrives late cannot undo a later one.
+    """
 
     id: UserId
     username: str
@@ -31,6 +34,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     locale: str = ""
     is_active: bool = True
+    rev: int = 0
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

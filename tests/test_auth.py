@@ -8,8 +8,9 @@ import functools
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,12 @@ from argon2 import PasswordHasher, extract_parameters
 from heartlink.auth import Auth, Credential, Doorkeeper, SignedIn, find_credential
 from heartlink.auth.keys import KEY_FILE, load_key
 from heartlink.auth.passwords import WAITING
-from heartlink.auth.sessions import ENDED_SESSIONS_PER_USER
 from heartlink.auth.throttle import FORGET_AFTER_MS, network_of
 from heartlink.auth.tokens import TICKET_SECONDS, TICKETS_PER_USER
 from heartlink.errors import DuplicateKey, Refusal, StartupFailure, StoreUnavailable
 from heartlink.model import Identity, SessionId, User, UserId
 from heartlink.settings import Settings
-from heartlink.store.backend import Backend, Collection, Document
+from heartlink.store.backend import Backend, Collection, Document, KeyValue
 from heartlink.store.opening import make_backend
 from heartlink.store.tables import ALL
 from heartlink.store.users import EndedSessions, Users
@@ -78,11 +78,24 @@ class Entrance:
         return await self.auth.identify(Credential("bearer", token))
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the data of one test is, whichever database it is in."""
+
+    data_dir: Path
+    mongo_url: str
+
+
+@pytest.fixture
+def place(tmp_path: Path, mongo_urls: Iterator[str]) -> Place:
+    return Place(tmp_path / "data", next(mongo_urls))
+
+
 @asynccontextmanager
-async def entrance(path: Path, clock: Time | None = None, **changes: Any) -> AsyncIterator[Entrance]:
-    """An open entrance over the data in ``path``."""
-    settings = Settings(**{"data_dir": path, "secret": SECRET, **changes})
-    backend = make_backend(mongo_url="", data_dir=path)
+async def entrance(place: Place, clock: Time | None = None, **changes: Any) -> AsyncIterator[Entrance]:
+    """An open entrance over the data of a place."""
+    settings = Settings(**{"data_dir": place.data_dir, "secret": SECRET, **changes})
+    backend = make_backend(mongo_url=place.mongo_url, data_dir=place.data_dir)
     await backend.open(ALL)
     try:
         opened = Entrance(backend, settings, clock or Time())
@@ -117,8 +130,8 @@ async def refused(attempt: Awaitable[object]) -> Refusal:
 
 
 @on_the_loop
-async def test_who_registers_is_signed_in_and_known(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_who_registers_is_signed_in_and_known(place: Place) -> None:
+    async with entrance(place) as door:
         signed_in = await door.register("Ann")
         assert signed_in.user.display_name == "Ann"
         assert (await door.who(signed_in.token)).user == signed_in.user
@@ -128,8 +141,8 @@ async def test_who_registers_is_signed_in_and_known(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_password_is_stored_as_argon2id_with_the_chosen_costs(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_password_is_stored_as_argon2id_with_the_chosen_costs(place: Place) -> None:
+    async with entrance(place) as door:
         user = (await door.register()).user
         parameters = extract_parameters(user.password_hash)
         assert user.password_hash.startswith("$argon2id$")
@@ -137,8 +150,8 @@ async def test_a_password_is_stored_as_argon2id_with_the_chosen_costs(tmp_path: 
 
 
 @on_the_loop
-async def test_two_who_register_one_name_at_once_are_one_and_a_conflict(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_two_who_register_one_name_at_once_are_one_and_a_conflict(place: Place) -> None:
+    async with entrance(place) as door:
         names = ("Straße", "STRASSE", "strasse", "straẞe")
         results = await asyncio.gather(*map(door.register, names), return_exceptions=True)
         winners = [result for result in results if isinstance(result, SignedIn)]
@@ -150,8 +163,8 @@ async def test_two_who_register_one_name_at_once_are_one_and_a_conflict(tmp_path
 
 
 @on_the_loop
-async def test_a_password_too_short_or_too_long_is_refused(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_password_too_short_or_too_long_is_refused(place: Place) -> None:
+    async with entrance(place) as door:
         for password in ("", "seven77", "x" * 1025):
             refusal = await refused(door.register("ann", password))
             assert refusal.fields is not None and "password" in refusal.fields
@@ -161,8 +174,8 @@ async def test_a_password_too_short_or_too_long_is_refused(tmp_path: Path) -> No
 
 
 @on_the_loop
-async def test_a_password_is_the_same_however_it_is_composed(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_password_is_the_same_however_it_is_composed(place: Place) -> None:
+    async with entrance(place) as door:
         await door.register("ann", "mañana mañana")
         await door.log_in("ann", "man\u0303ana man\u0303ana")
         assert (await refused(door.log_in("ann", "Mañana mañana"))).code == "wrong_credentials"
@@ -170,7 +183,7 @@ async def test_a_password_is_the_same_however_it_is_composed(tmp_path: Path) -> 
 
 @on_the_loop
 async def test_a_wrong_name_and_a_wrong_password_cost_and_answer_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worked_on: list[str] = []
     original = PasswordHasher.verify
@@ -180,7 +193,7 @@ async def test_a_wrong_name_and_a_wrong_password_cost_and_answer_the_same(
         return original(self, hash, password)
 
     monkeypatch.setattr(PasswordHasher, "verify", counted)
-    async with entrance(tmp_path) as door:
+    async with entrance(place) as door:
         await door.register("ann")
         gone = await door.register("gone")
         await door.auth.deactivate(gone.user.id)
@@ -197,8 +210,8 @@ async def test_a_wrong_name_and_a_wrong_password_cost_and_answer_the_same(
 
 
 @on_the_loop
-async def test_an_outdated_hash_is_renewed_by_the_next_log_in(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_an_outdated_hash_is_renewed_by_the_next_log_in(place: Place) -> None:
+    async with entrance(place) as door:
         user = (await door.register()).user
         cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
         await door.users.update(user.id, lambda now: msgspec.structs.replace(now, password_hash=cheap))
@@ -209,16 +222,16 @@ async def test_an_outdated_hash_is_renewed_by_the_next_log_in(tmp_path: Path) ->
 
 
 @on_the_loop
-async def test_a_damaged_hash_lets_nobody_in(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_damaged_hash_lets_nobody_in(place: Place) -> None:
+    async with entrance(place) as door:
         user = (await door.register()).user
         await door.users.update(user.id, lambda now: msgspec.structs.replace(now, password_hash="$argon2id$rubbish"))
         assert (await refused(door.log_in())).code == "wrong_credentials"
 
 
 @on_the_loop
-async def test_the_queue_of_passwords_is_bounded(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_the_queue_of_passwords_is_bounded(place: Place) -> None:
+    async with entrance(place) as door:
         release = asyncio.Event()
 
         async def hold() -> None:
@@ -248,8 +261,8 @@ def part(value: object) -> str:
 
 
 @on_the_loop
-async def test_a_token_minted_elsewhere_with_the_key_counts(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_token_minted_elsewhere_with_the_key_counts(place: Place) -> None:
+    async with entrance(place) as door:
         user = (await door.register()).user
         door.clock.advance(1)
         for changes in ({}, {"aud": ["other", "heartlink"]}, {"sid": "mine"}, {"iat": door.clock() / 1000}, {"nbf": 0}):
@@ -324,8 +337,8 @@ BAD_CLAIMS: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 @on_the_loop
-async def test_a_bad_token_is_refused_with_its_reason(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_bad_token_is_refused_with_its_reason(place: Place) -> None:
+    async with entrance(place) as door:
         user = (await door.register()).user
         for name, make, said in BAD_TOKENS:
             refusal = await refused(door.who(make(user, door.clock())))
@@ -334,8 +347,8 @@ async def test_a_bad_token_is_refused_with_its_reason(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_every_claim_is_verified(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_every_claim_is_verified(place: Place) -> None:
+    async with entrance(place) as door:
         user = (await door.register()).user
         for changes, said in BAD_CLAIMS:
             token = jwt.encode(claims_of(user, door.clock(), **changes), SECRET, algorithm="HS256")
@@ -349,8 +362,8 @@ async def test_every_claim_is_verified(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_token_ends_at_its_second(tmp_path: Path) -> None:
-    async with entrance(tmp_path, token_hours=1) as door:
+async def test_a_token_ends_at_its_second(place: Place) -> None:
+    async with entrance(place, token_hours=1) as door:
         signed_in = await door.register()
         door.clock.now_ms = signed_in.expires_at_ms - 1
         identity = await door.who(signed_in.token)
@@ -361,9 +374,9 @@ async def test_a_token_ends_at_its_second(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_logging_out_ends_all_tokens_of_one_log_in_and_no_other(tmp_path: Path) -> None:
+async def test_logging_out_ends_all_tokens_of_one_log_in_and_no_other(place: Place) -> None:
     clock = Time()
-    async with entrance(tmp_path, clock) as door:
+    async with entrance(place, clock) as door:
         first = await door.register()
         other = await door.log_in()
         identity = await door.who(first.token)
@@ -379,15 +392,15 @@ async def test_logging_out_ends_all_tokens_of_one_log_in_and_no_other(tmp_path: 
         with pytest.raises(Refusal):
             door.auth.refresh(identity)
         await door.who(other.token)
-    async with entrance(tmp_path, clock) as door:
+    async with entrance(place, clock) as door:
         assert "signed out" in (await refused(door.who(later.token))).message
         await door.who(other.token)
 
 
 @on_the_loop
-async def test_an_ended_session_is_forgotten_when_its_tokens_are_over(tmp_path: Path) -> None:
+async def test_an_ended_session_is_forgotten_when_its_tokens_are_over(place: Place) -> None:
     clock = Time()
-    async with entrance(tmp_path, clock, token_hours=2) as door:
+    async with entrance(place, clock, token_hours=2) as door:
         for _ in range(3):
             await door.auth.log_out(await door.who((await door.log_in()).token if _ else (await door.register()).token))
         stored = EndedSessions(door.backend)
@@ -398,21 +411,24 @@ async def test_an_ended_session_is_forgotten_when_its_tokens_are_over(tmp_path: 
 
 
 @on_the_loop
-async def test_more_ended_sessions_than_are_read_at_once_are_all_known_after_a_restart(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_more_ended_sessions_than_are_read_at_once_are_all_known_after_a_restart(place: Place) -> None:
+    async with entrance(place) as door:
         stored = EndedSessions(door.backend)
         later = door.clock() + HOUR_MS
-        sessions = {SessionId(f"u:{number}"): later + number // 700 for number in range(2_100)}
+        sessions = {SessionId(f"u:{number}"): later + number // 4 for number in range(25)}
         await asyncio.gather(*(stored.put(session_id, ends) for session_id, ends in sessions.items()))
-        assert await stored.all_after(door.clock()) == sessions
+        assert await stored.all_after(door.clock(), per_read=10) == sessions
+        assert await stored.all_after(later + 3) == {name: ends for name, ends in sessions.items() if ends > later + 3}
+        assert await stored.all_after(later + 100) == {}
 
 
 @on_the_loop
-async def test_the_sessions_of_one_user_that_ended_are_bounded(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_the_sessions_of_one_user_that_ended_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heartlink.auth.sessions.ENDED_SESSIONS_PER_USER", 3)
+    async with entrance(place) as door:
         signed_in = await door.register()
         identity = await door.who(signed_in.token)
-        for number in range(ENDED_SESSIONS_PER_USER):
+        for number in range(3):
             await door.auth.log_out(
                 msgspec.structs.replace(identity, session_id=SessionId(f"{identity.user.id}:{number}"))
             )
@@ -425,8 +441,8 @@ async def test_the_sessions_of_one_user_that_ended_are_bounded(tmp_path: Path) -
 
 
 @on_the_loop
-async def test_two_users_whose_tokens_share_a_name_have_sessions_of_their_own(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_two_users_whose_tokens_share_a_name_have_sessions_of_their_own(place: Place) -> None:
+    async with entrance(place) as door:
         tokens = []
         for name in ("ann", "bob"):
             user = (await door.register(name)).user
@@ -438,9 +454,9 @@ async def test_two_users_whose_tokens_share_a_name_have_sessions_of_their_own(tm
 
 
 @on_the_loop
-async def test_a_new_password_ends_every_token_and_the_new_one_counts_at_once(tmp_path: Path) -> None:
+async def test_a_new_password_ends_every_token_and_the_new_one_counts_at_once(place: Place) -> None:
     clock = Time()
-    async with entrance(tmp_path, clock) as door:
+    async with entrance(place, clock) as door:
         tokens = [(await door.register()).token, (await door.log_in()).token]
         identity = await door.who(tokens[0])
         ticket, _ = door.auth.issue_ticket(identity)
@@ -453,14 +469,14 @@ async def test_a_new_password_ends_every_token_and_the_new_one_counts_at_once(tm
         await door.who(new.token)
         await door.who((await door.log_in("ann", "battery staple")).token)
         assert (await refused(door.log_in())).code == "wrong_credentials"
-    async with entrance(tmp_path, clock) as door:
+    async with entrance(place, clock) as door:
         await refused(door.who(tokens[0]))
         await door.who(new.token)
 
 
 @on_the_loop
-async def test_changing_the_password_needs_the_old_one(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_changing_the_password_needs_the_old_one(place: Place) -> None:
+    async with entrance(place) as door:
         signed_in = await door.register()
         identity = await door.who(signed_in.token)
         assert (
@@ -473,8 +489,8 @@ async def test_changing_the_password_needs_the_old_one(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_of_two_new_passwords_at_once_one_counts_and_the_other_is_refused(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_of_two_new_passwords_at_once_one_counts_and_the_other_is_refused(place: Place) -> None:
+    async with entrance(place) as door:
         identity = await door.who((await door.register()).token)
         changes = [door.auth.change_password(identity, PASSWORD, f"new password {n}", HERE) for n in range(2)]
         results = await asyncio.gather(*changes, return_exceptions=True)
@@ -485,9 +501,9 @@ async def test_of_two_new_passwords_at_once_one_counts_and_the_other_is_refused(
 
 @on_the_loop
 async def test_a_log_in_with_the_old_password_loses_against_a_new_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with entrance(tmp_path) as door:
+    async with entrance(place) as door:
         identity = await door.who((await door.register()).token)
         verify = door.auth.passwords.verify
         verified, go_on = asyncio.Event(), asyncio.Event()
@@ -508,8 +524,8 @@ async def test_a_log_in_with_the_old_password_loses_against_a_new_password(
 
 
 @on_the_loop
-async def test_a_deactivated_user_is_out_at_once_and_stays_out(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_deactivated_user_is_out_at_once_and_stays_out(place: Place) -> None:
+    async with entrance(place) as door:
         signed_in = await door.register()
         identity = await door.who(signed_in.token)
         await door.auth.deactivate(identity.user.id)
@@ -523,8 +539,8 @@ async def test_a_deactivated_user_is_out_at_once_and_stays_out(tmp_path: Path) -
 
 
 @on_the_loop
-async def test_a_ticket_is_looked_at_often_and_used_once(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_ticket_is_looked_at_often_and_used_once(place: Place) -> None:
+    async with entrance(place) as door:
         identity = await door.who((await door.register()).token)
         ticket, seconds = door.auth.issue_ticket(identity)
         assert seconds == TICKET_SECONDS
@@ -538,8 +554,8 @@ async def test_a_ticket_is_looked_at_often_and_used_once(tmp_path: Path) -> None
 
 
 @on_the_loop
-async def test_a_ticket_is_for_the_query_only_and_for_half_a_minute(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_ticket_is_for_the_query_only_and_for_half_a_minute(place: Place) -> None:
+    async with entrance(place) as door:
         identity = await door.who((await door.register()).token)
         ticket, seconds = door.auth.issue_ticket(identity)
         await refused(door.auth.identify(Credential("bearer", ticket)))
@@ -549,8 +565,8 @@ async def test_a_ticket_is_for_the_query_only_and_for_half_a_minute(tmp_path: Pa
 
 
 @on_the_loop
-async def test_the_tickets_of_one_user_are_bounded_and_come_back(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_the_tickets_of_one_user_are_bounded_and_come_back(place: Place) -> None:
+    async with entrance(place) as door:
         ann = await door.who((await door.register("ann")).token)
         bob = await door.who((await door.register("bob")).token)
         tickets = [door.auth.issue_ticket(ann)[0] for _ in range(TICKETS_PER_USER)]
@@ -570,8 +586,8 @@ async def test_the_tickets_of_one_user_are_bounded_and_come_back(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["ann", "nobody"])
 @on_the_loop
-async def test_failed_log_ins_wait_ever_longer_alike_for_every_name(tmp_path: Path, name: str) -> None:
-    async with entrance(tmp_path) as door:
+async def test_failed_log_ins_wait_ever_longer_alike_for_every_name(place: Place, name: str) -> None:
+    async with entrance(place) as door:
         await door.register("ann")
         for _ in range(5):
             assert (await refused(door.log_in(name, "wrong wrong"))).code == "wrong_credentials"
@@ -586,8 +602,8 @@ async def test_failed_log_ins_wait_ever_longer_alike_for_every_name(tmp_path: Pa
 
 
 @on_the_loop
-async def test_success_and_time_forget_failures(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_success_and_time_forget_failures(place: Place) -> None:
+    async with entrance(place) as door:
         await door.register()
         for _ in range(3):
             for _ in range(4):
@@ -602,8 +618,8 @@ async def test_success_and_time_forget_failures(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_guesses_sent_all_at_once_are_counted_too(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_guesses_sent_all_at_once_are_counted_too(place: Place) -> None:
+    async with entrance(place) as door:
         await door.register()
         guesses = [refused(door.log_in("ann", f"guess number {n}")) for n in range(40)]
         codes = [refusal.code for refusal in await asyncio.gather(*guesses)]
@@ -612,25 +628,26 @@ async def test_guesses_sent_all_at_once_are_counted_too(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_many_who_log_in_at_once_with_the_right_password_all_come_in(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_many_who_log_in_at_once_with_the_right_password_all_come_in(place: Place) -> None:
+    async with entrance(place) as door:
         await door.register()
         assert len(await asyncio.gather(*(door.log_in() for _ in range(20)))) == 20
 
 
 @on_the_loop
-async def test_one_address_that_tries_many_names_has_to_wait(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_one_address_that_tries_many_names_has_to_wait(place: Place) -> None:
+    async with entrance(place) as door:
         await door.register()
-        for number in range(50):
-            assert (await refused(door.log_in(f"name{number}", "wrong wrong"))).code == "wrong_credentials"
+        for number in range(49):
+            door.auth.throttle.failed(f"name{number}", HERE)
+        assert (await refused(door.log_in("name49", "wrong wrong"))).code == "wrong_credentials"
         assert (await refused(door.log_in())).code == "rate_limited"
         await door.log_in(address="192.0.2.2")
 
 
 @on_the_loop
-async def test_registering_has_a_limit_of_its_own_per_address(tmp_path: Path) -> None:
-    async with entrance(tmp_path, registrations_per_minute=3) as door:
+async def test_registering_has_a_limit_of_its_own_per_address(place: Place) -> None:
+    async with entrance(place, registrations_per_minute=3) as door:
         for number in range(3):
             await door.register(f"name{number}")
         refusal = await refused(door.register("name3"))
@@ -639,7 +656,7 @@ async def test_registering_has_a_limit_of_its_own_per_address(tmp_path: Path) ->
         await refused(door.register("not\na name"))
         door.clock.advance(20)
         await door.register("name3")
-    async with entrance(tmp_path, registrations_per_minute=0) as door:
+    async with entrance(place, registrations_per_minute=0) as door:
         for number in range(5):
             await door.register(f"other{number}")
 
@@ -655,8 +672,8 @@ def test_a_network_of_ipv6_counts_as_one_address() -> None:
 
 
 @on_the_loop
-async def test_people_are_found_by_the_beginning_of_their_folded_name(tmp_path: Path) -> None:
-    async with entrance(tmp_path, registrations_per_minute=0) as door:
+async def test_people_are_found_by_the_beginning_of_their_folded_name(place: Place) -> None:
+    async with entrance(place, registrations_per_minute=0) as door:
         for name in ("ann", "Anna", "annette", "Bob", "an", "ANNZ", "林小明", "🦊"):
             await door.register(name)
         gone = await door.register("annx")
@@ -672,8 +689,8 @@ async def test_people_are_found_by_the_beginning_of_their_folded_name(tmp_path: 
 
 
 @on_the_loop
-async def test_changes_of_one_user_at_once_are_all_kept(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_changes_of_one_user_at_once_are_all_kept(place: Place) -> None:
+    async with entrance(place) as door:
         user_id = (await door.register()).user.id
 
         def add(tag: str) -> Callable[[User], User]:
@@ -686,37 +703,48 @@ async def test_changes_of_one_user_at_once_are_all_kept(tmp_path: Path) -> None:
 
 
 class Forgetful:
-    """A real backend that sometimes does not confirm what it was given, and stores it later."""
+    """A real backend that sometimes does not confirm what it was given, and does it later."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.is_failing = False
-        self.late: list[tuple[Collection, Document]] = []
+        self._late: list[Callable[[], Awaitable[object]]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
     async def put(self, collection: Collection, document: Document) -> None:
-        if self.is_failing:
-            self.late.append((collection, document))
-            raise StoreUnavailable
+        self._fail_with(lambda: self._backend.put(collection, document))
         await self._backend.put(collection, document)
 
+    async def change(self, collection: Collection, document: Document, where: Mapping[str, KeyValue]) -> bool:
+        self._fail_with(lambda: self._backend.change(collection, document, where))
+        return await self._backend.change(collection, document, where)
+
+    def _fail_with(self, later: Callable[[], Awaitable[object]]) -> None:
+        if self.is_failing:
+            self._late.append(later)
+            raise StoreUnavailable
+
     async def deliver(self) -> None:
-        self.is_failing = False
-        for collection, document in self.late:
-            await self._backend.put(collection, document)
+        for write in self._late:
+            await write()
+        self._late.clear()
+
+
+def with_bio(bio: str) -> Callable[[User], User]:
+    return lambda user: msgspec.structs.replace(user, bio=bio)
 
 
 @on_the_loop
-async def test_a_change_of_unknown_outcome_is_never_cached_over(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_a_change_of_unknown_outcome_is_never_cached_over(place: Place) -> None:
+    async with entrance(place) as door:
         user_id = (await door.register()).user.id
         backend = Forgetful(door.backend)
         users = Users(backend)
         backend.is_failing = True
         with pytest.raises(StoreUnavailable):
-            await users.update(user_id, lambda user: msgspec.structs.replace(user, bio="new"))
+            await users.update(user_id, with_bio("new"))
         before = await users.get(user_id)
         assert before is not None and before.bio == ""
         assert users.cached(user_id) is None
@@ -727,11 +755,48 @@ async def test_a_change_of_unknown_outcome_is_never_cached_over(tmp_path: Path) 
 
 
 @on_the_loop
-async def test_logging_out_acts_at_once_and_is_stored_when_the_store_is_back(tmp_path: Path) -> None:
-    clock = Time()
-    async with entrance(tmp_path, clock) as door:
+async def test_a_change_that_arrives_late_never_undoes_a_later_one(place: Place) -> None:
+    async with entrance(place) as door:
+        user_id = (await door.register()).user.id
         backend = Forgetful(door.backend)
-        auth = Auth(Settings(data_dir=tmp_path, secret=SECRET), door.users, EndedSessions(backend), clock)
+        users = Users(backend)
+        backend.is_failing = True
+        with pytest.raises(StoreUnavailable):
+            await users.update(user_id, with_bio("late"))
+        backend.is_failing = False
+        assert await users.update(user_id, with_bio("later")) is not None
+        await backend.deliver()
+        stored = await Users(door.backend).get(user_id)
+        assert stored is not None and stored.bio == "later"
+        assert users.cached(user_id) == stored
+
+
+@on_the_loop
+async def test_a_change_builds_on_one_that_has_arrived_late(place: Place) -> None:
+    async with entrance(place) as door:
+        user_id = (await door.register()).user.id
+        backend = Forgetful(door.backend)
+        users = Users(backend)
+
+        before = await users.get(user_id)
+        assert before is not None
+        backend.is_failing = True
+        with pytest.raises(StoreUnavailable):
+            await users.update(user_id, with_bio("late"))
+        backend.is_failing = False
+        # A read that began before the change arrived, and ended after it.
+        users._cache[user_id] = before
+        await backend.deliver()
+        after = await users.update(user_id, lambda user: msgspec.structs.replace(user, tags=("x",)))
+        assert after is not None and (after.bio, after.tags) == ("late", ("x",))
+
+
+@on_the_loop
+async def test_logging_out_acts_at_once_and_is_stored_when_the_store_is_back(place: Place) -> None:
+    clock = Time()
+    async with entrance(place, clock) as door:
+        backend = Forgetful(door.backend)
+        auth = Auth(Settings(data_dir=place.data_dir, secret=SECRET), door.users, EndedSessions(backend), clock)
         await auth.open()
         token = (await door.register()).token
         backend.is_failing = True
@@ -741,13 +806,13 @@ async def test_logging_out_acts_at_once_and_is_stored_when_the_store_is_back(tmp
         await auth.close()
         backend.is_failing = False
         await auth.close()
-    async with entrance(tmp_path, clock) as door:
+    async with entrance(place, clock) as door:
         assert "signed out" in (await refused(door.who(token))).message
 
 
 @on_the_loop
-async def test_the_store_itself_holds_a_name_only_once(tmp_path: Path) -> None:
-    async with entrance(tmp_path) as door:
+async def test_the_store_itself_holds_a_name_only_once(place: Place) -> None:
+    async with entrance(place) as door:
         user = (await door.register()).user
         with pytest.raises(DuplicateKey):
             await door.users.add(msgspec.structs.replace(user, id=UserId("other")))
@@ -823,26 +888,26 @@ def test_a_data_folder_that_is_a_file_stops_the_start(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_secret_too_short_or_of_another_kind_stops_the_start(tmp_path: Path) -> None:
+async def test_a_secret_too_short_or_of_another_kind_stops_the_start(place: Place) -> None:
     for secret, said in (
         ("short", "has 5 bytes"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "cannot sign tokens"),
     ):
         with pytest.raises(StartupFailure) as caught:
-            async with entrance(tmp_path, secret=secret):
+            async with entrance(place, secret=secret):
                 pass
         assert said in caught.value.line
         assert secret not in str(caught.value)
 
 
 @on_the_loop
-async def test_tokens_live_as_long_as_the_key_in_the_data_folder(tmp_path: Path) -> None:
-    async with entrance(tmp_path, secret="") as door:
+async def test_tokens_live_as_long_as_the_key_in_the_data_folder(place: Place) -> None:
+    async with entrance(place, secret="") as door:
         token = (await door.register()).token
-    async with entrance(tmp_path, secret="") as door:
+    async with entrance(place, secret="") as door:
         await door.who(token)
-    (tmp_path / KEY_FILE).unlink()
-    async with entrance(tmp_path, secret="") as door:
+    (place.data_dir / KEY_FILE).unlink()
+    async with entrance(place, secret="") as door:
         assert "signature" in (await refused(door.who(token))).message
 
 

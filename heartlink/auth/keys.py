@@ -17,7 +17,7 @@ KEY_FILE_BYTES = 4096
 def load_key(secret: str, data_dir: Path) -> bytes:
     """The signing key; raises StartupFailure where it is too short, damaged, or cannot be kept private.
 
-    The key is the text of the settings or of the file (without white space around it), as UTF-8.
+    The key is the text of the settings as it is, or of the file without white space around it, as UTF-8.
     """
     if secret:
         return _checked(secret.encode(), "The secret from the settings")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heartlink.store.backend import Collection
 
 META = Collection("meta")
-USERS = Collection("users", text=("fold",), unique=(("fold",),))
+USERS = Collection("users", text=("fold",), integer=("rev",), unique=(("fold",),))
 ENDED_SESSIONS = Collection("ended_sessions", integer=("expires_ms",), indexes=(("expires_ms",),))
 ROOMS = Collection("rooms", text=("kind",), indexes=(("kind",),))
 MEMBERS = Collection("members", text=("room", "user"), indexes=(("room",), ("user",)))
@@ -17,6 +17,7 @@ MESSAGES = Collection(
     text=("room", "dedup", "fingerprint"),
     integer=("seq", "rev"),
     unique=(("room", "seq"), ("room", "rev"), ("dedup",)),
+    id_from=("room", "seq"),
 )
 
 ALL = (META, USERS, ENDED_SESSIONS, ROOMS, MEMBERS, GRANTS, INVITES, RECEIPTS, MESSAGES)

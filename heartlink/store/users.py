@@ -16,6 +16,8 @@ from heartlink.store.tables import ENDED_SESSIONS, USERS
 CACHED_USERS = 10_000
 UNCERTAIN_USERS = 1_000
 USERS_PER_READ = 500
+WAITING_CHANGES = 256
+CHANGE_TRIES = 3
 SESSIONS_PER_READ = 1_000
 SESSIONS_PER_PURGE = 500
 
@@ -31,6 +33,7 @@ class Users:
         self._cache: OrderedDict[UserId, User] = OrderedDict()
         self._uncertain: OrderedDict[UserId, User] = OrderedDict()
         self._writing = asyncio.Lock()
+        self._waiting = 0
 
     def cached(self, user_id: UserId) -> User | None:
         """The user if it is at hand without waiting."""
@@ -75,21 +78,36 @@ class Users:
 
     async def update(self, user_id: UserId, change: Callable[[User], User]) -> User | None:
         """Store what ``change`` makes of the user and return it; None when there is none. One change at a time."""
-        async with self._writing:
+        if self._waiting >= WAITING_CHANGES:
+            raise StoreUnavailable("Too many changes of users wait.")
+        self._waiting += 1
+        try:
+            async with self._writing:
+                return await self._update(user_id, change)
+        finally:
+            self._waiting -= 1
+
+    async def _update(self, user_id: UserId, change: Callable[[User], User]) -> User | None:
+        for _ in range(CHANGE_TRIES):
             before = await self.get(user_id)
             if before is None:
                 return None
-            after = change(before)
-            if after == before:
+            wanted = change(before)
+            if wanted == before:
                 return before
+            after = msgspec.structs.replace(wanted, rev=before.rev + 1)
             try:
-                await self._backend.put(USERS, _document(after))
+                is_stored = await self._backend.change(USERS, _document(after), {"rev": before.rev})
             except StoreUnavailable:
                 self._doubt(after)
                 raise
+            # Only a change of unknown outcome that has arrived meanwhile makes this one wrong.
+            self._cache.pop(user_id, None)
             self._uncertain.pop(user_id, None)
-            self._remember(after)
-            return after
+            if is_stored:
+                self._remember(after)
+                return after
+        raise StoreUnavailable("A user changes all the time.")
 
     def _keep(self, found: Document) -> User:
         user = msgspec.json.decode(found.body, type=User)
@@ -126,14 +144,14 @@ class EndedSessions:
         """Remember that a session has ended, until ``expires_ms``."""
         await self._backend.put(ENDED_SESSIONS, Document(session_id, {"expires_ms": expires_ms}, b"{}"))
 
-    async def all_after(self, now_ms: int) -> dict[SessionId, int]:
+    async def all_after(self, now_ms: int, per_read: int = SESSIONS_PER_READ) -> dict[SessionId, int]:
         """Every ended session whose tokens could still be valid, with the time until which that is so."""
         sessions: dict[SessionId, int] = {}
         above = now_ms
         while True:
             span = Span("expires_ms", above=above)
-            found = await self._backend.scan(ENDED_SESSIONS, {}, span, limit=SESSIONS_PER_READ)
-            new = {SessionId(row.id): int(row.keys["expires_ms"]) for row in found} if found else {}
+            found = await self._backend.scan(ENDED_SESSIONS, {}, span, limit=per_read)
+            new = {SessionId(row.id): int(row.keys["expires_ms"]) for row in found}
             if new.keys() <= sessions.keys():
                 return sessions
             sessions |= new
@@ -148,4 +166,4 @@ class EndedSessions:
 
 
 def _document(user: User) -> Document:
-    return Document(user.id, {"fold": user.fold}, msgspec.json.encode(user))
+    return Document(user.id, {"fold": user.fold, "rev": user.rev}, msgspec.json.encode(user))
