@@ -33,7 +33,8 @@ ROWS = Collection(
 )
 NOTES = Collection("notes", text=("word",), integer=("at",), indexes=(("word",), ("at",), ("word", "at")))
 BARE = Collection("bare")
-COLLECTIONS = (ROWS, NOTES, BARE)
+MADE = Collection("made", text=("room", "dedup"), integer=("seq", "rev"), unique=ROWS.unique, id_from=("room", "seq"))
+COLLECTIONS = (ROWS, NOTES, BARE, MADE)
 BIGGEST = 2**63 - 1
 
 
@@ -229,6 +230,34 @@ class StoreContract:
         with pytest.raises(DuplicateKey):
             await backend.change(ROWS, row("a", 2, rev=1), {"rev": 2})
         assert await backend.get(ROWS, "a:000000000002") == row("a", 2)
+
+    @on_backend
+    async def test_an_id_made_of_keys_is_an_id(self, backend: Backend) -> None:
+        documents = [row(room, seq) for room in ("a", "", "a:b", "房间") for seq in (0, 1, 2, 10**12, BIGGEST)]
+        for document in documents:
+            await backend.insert(MADE, document)
+        assert [await backend.get(MADE, document.id) for document in documents] == documents
+        found = await backend.get_many(MADE, [document.id for document in documents])
+        assert sorted(found) == sorted(documents)
+        for id in ("", "a", "a:", ":1", "a:1", "a:0000000000001", "a:00000000000x", "a:-00000000001", "a:٠٠٠٠٠٠٠٠٠٠٠١"):
+            assert await backend.get(MADE, id) is None
+            assert await backend.get_many(MADE, [id, "a:000000000001"]) == [row("a", 1)]
+            assert await backend.delete(MADE, id) is False
+        assert await backend.change(MADE, row("a", 1, rev=5, body=b"5"), {"rev": 1}) is True
+        assert await backend.change(MADE, row("a", 1, rev=6), {"rev": 1}) is False
+        await backend.append(MADE, [Replace(row("a", 1, rev=7), "rev", 5), Insert(row("a", 9))])
+        await backend.put(MADE, row("a", 9, body=b"put"))
+        await backend.put(MADE, row("a", 8, body=b"put"))
+        assert await backend.get(MADE, "a:000000000009") == row("a", 9, body=b"put")
+        assert await backend.scan(MADE, {"room": "a"}, Span("rev", above=6, below=10)) == [
+            row("a", 1, rev=7),
+            row("a", 8, body=b"put"),
+            row("a", 9, body=b"put"),
+        ]
+        with pytest.raises(DuplicateKey):
+            await backend.insert(MADE, row("a", 9, rev=99, dedup="new"))
+        assert await backend.delete(MADE, "a:000000000009") is True
+        assert await backend.get(MADE, "a:000000000009") is None
 
     # --- scans ---
 

@@ -22,7 +22,8 @@ class Collection:
     """A named collection and its declared keys: ``text`` and ``integer`` fields, all of them always set.
 
     ``indexes`` are the combinations that scans use (equality fields first, the ordered field last) and ``unique``
-    those whose combination of values exists once. The id is always unique.
+    those whose combination of values exists once. The id is always unique. ``id_from`` names a text and an integer key,
+    unique together, of which the id is always made (:func:`id_of`): a backend need not store it beside them.
     """
 
     name: str
@@ -30,6 +31,12 @@ class Collection:
     integer: tuple[str, ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
+    id_from: tuple[str, str] | None = None
+
+
+def id_of(text: str, number: int) -> str:
+    """The id of a document in a collection with ``id_from``."""
+    return f"{text}:{number:012d}"
 
 
 class Document(NamedTuple):
@@ -107,7 +114,10 @@ class Backend(Protocol):
         span: Span | None = None,
         limit: int = 1000,
     ) -> list[Document]:
-        """Documents whose keys equal ``equal`` and lie within ``span``, ordered by its key (by id without one)."""
+        """Documents whose keys equal ``equal`` and lie within ``span``, ordered by its key.
+
+        Without a span by id, or by the keys of which the id is made.
+        """
 
     def append(self, collection: Collection, batch: Sequence[Change]) -> asyncio.Future[None]:
         """Store a batch in order; called on the event loop, never blocks, no task is made.

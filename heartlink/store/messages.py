@@ -8,15 +8,15 @@ import hashlib
 import msgspec
 
 from heartlink.model import Message, RoomId, StoredMessage, UserId
-from heartlink.store.backend import Backend, Change, Document, Insert, KeyValue, Replace, Span
+from heartlink.store.backend import Backend, Change, Document, Insert, KeyValue, Replace, Span, id_of
 from heartlink.store.tables import MESSAGES
 
 _decoder = msgspec.json.Decoder(Message)
 
 
 def message_key(room_id: RoomId, message_id: int) -> str:
-    """The store's id of a message: sorts as the room's history does."""
-    return f"{room_id}:{message_id:012d}"
+    """The store's id of a message."""
+    return id_of(room_id, message_id)
 
 
 def dedup_key(room_id: RoomId, sender_id: UserId, client_id: str) -> str:
