@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,8 +16,9 @@ from queue import Empty, Queue
 from typing import Any
 
 import pytest
-from people import Person
 from playwright.sync_api import Browser, sync_playwright
+
+from .people import Person
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 30
@@ -114,11 +114,18 @@ def artifacts() -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("data"), "--messages-per-second=0", "--registrations-per-minute=0")
+def server(tmp_path_factory: pytest.TempPathFactory, mongo_urls: Iterator[str]) -> Iterator[Server]:
+    flags = ["--messages-per-second=0", "--registrations-per-minute=0", *store_flags(mongo_urls)]
+    server = Server(tmp_path_factory.mktemp("data"), *flags)
     server.start()
     yield server
     server.stop()
+
+
+def store_flags(mongo_urls: Iterator[str]) -> list[str]:
+    """The flags that name the database the tests run on (HEARTLINK_TEST_STORE)."""
+    url = next(mongo_urls)
+    return [f"--mongo-url={url}"] if url else []
 
 
 class Cast:
@@ -156,10 +163,3 @@ def cast(chromium: Browser, server: Server) -> Iterator[Cast]:
         assert not complaints
     finally:
         cast.leave()
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

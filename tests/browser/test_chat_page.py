@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from conftest import Cast
-from people import Person, unique
 from playwright.sync_api import expect
+
+from .conftest import Cast
+from .people import Person, unique
 
 ATTACKS = (
     "<img src=x onerror=\"document.title='owned'\">",

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Cast, Server
-from people import PASSWORD, Person
 from playwright.sync_api import expect
+
+from .conftest import Cast, Server, store_flags
+from .people import PASSWORD, Person
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path, mongo_urls: Iterator[str]) -> Iterator[Server]:
     """A server of its own: it is killed."""
-    server = Server(tmp_path / "data")
+    server = Server(tmp_path / "data", *store_flags(mongo_urls))
     server.start()
     yield server
     server.stop()
@@ -43,8 +44,8 @@ def meet(cast: Cast) -> tuple[Person, Person]:
     ann.is_connected()
     ann.page.get_by_role("button", name="Room settings").click()
     ann.page.get_by_role("button", name="Make a link").click()
-    expect(ann.page.locator("#invite-url")).to_have_value(re.compile("/invite/"))
-    invite = ann.page.locator("#invite-url").input_value()
+    expect(ann.page.get_by_label("Invite link")).to_have_value(re.compile("/invite/"))
+    invite = ann.page.get_by_label("Invite link").input_value()
     ann.page.get_by_role("button", name="Close").click()
 
     bob.page.goto(invite)

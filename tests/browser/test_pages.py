@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cast
-from people import Person, unique
 from playwright.sync_api import Page, expect
+
+from .conftest import Cast
+from .people import Person, unique
 
 WIDTHS = (360, 1440)
 SCHEMES = ("light", "dark")
@@ -54,7 +55,7 @@ FAINT = """() => {
     const style = getComputedStyle(element), below = background(element);
     const [a, b] = [luminance(over(rgba(style.color), below)), luminance(below)];
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-    const isLarge = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    const size = parseFloat(style.fontSize), isLarge = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
     if (ratio < (isLarge ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)} ${node.data.trim().slice(0, 40)}`);
   }
   return faint;
@@ -139,12 +140,14 @@ def test_the_drawers_on_a_narrow_screen(cast: Cast, artifacts: Path) -> None:
     page.locator("#open-people").click()
     expect(page.locator("#people-side")).to_be_in_viewport()
     expect(page.locator("#people-list .person")).to_have_count(3)
+    page.wait_for_function(SETTLED)
     page.screenshot(path=artifacts / "people-light-360.png")
     page.keyboard.press("Escape")
     expect(page.locator("#open-people")).to_be_focused()
     page.locator("#open-rooms").click()
     expect(page.locator("#rooms-side")).to_be_in_viewport()
     expect(page.locator("#room-list a")).to_have_count(2)
+    page.wait_for_function(SETTLED)
     page.screenshot(path=artifacts / "rooms-light-360.png")
     page.locator("#scrim").click(position={"x": 340, "y": 300})
     expect(page.locator("#rooms-side")).not_to_be_in_viewport()

@@ -92,6 +92,7 @@ export class Rest {
   addMember = (roomId, username, role) => this.request("POST", roomPath(roomId, "members"), { username, ...(role ? { role } : {}) });
   setRole = (roomId, userId, role) => this.request("PATCH", roomPath(roomId, "members", userId), { role });
   removeMember = (roomId, userId) => this.request("DELETE", roomPath(roomId, "members", userId));
+  invites = (roomId) => this.request("GET", roomPath(roomId, "invites"));
   createInvite = (roomId, limits = {}) => this.request("POST", roomPath(roomId, "invites"), limits);
   invite = (code) => this.request("GET", `/api/invites/${encodeURIComponent(code)}`);
   acceptInvite = (code) => this.request("POST", `/api/invites/${encodeURIComponent(code)}`, {});

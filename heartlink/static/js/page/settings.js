@@ -1,16 +1,15 @@
 /** The room's settings: only what the capabilities allow is drawn. */
-import { confirmed, el, link, onSubmit, showFormError, t, toast, toastError } from "./ui.js";
+import { confirmed, el, exactTime, link, onSubmit, showFormError, t, toast, toastError } from "./ui.js";
 
 const dialog = document.getElementById("settings-dialog");
 const renameForm = document.getElementById("rename-form");
 const inviteSection = document.getElementById("invite-section");
-const inviteMade = document.getElementById("invite-made");
-const inviteUrl = document.getElementById("invite-url");
+const inviteList = document.getElementById("invites");
+const inviteForm = document.getElementById("invite-make");
 const addForm = document.getElementById("add-form");
 
 /** @param {import("../lib/room.js").Room} room */
 export function wireSettings(room) {
-  let code = null;
   const draw = () => {
     const isOpen = room.info.status !== "ended";
     renameForm.hidden = !(isOpen && room.can("room.update"));
@@ -18,7 +17,6 @@ export function wireSettings(room) {
     addForm.hidden = !(isOpen && room.can("room.invite"));
     document.getElementById("add-person").hidden = addForm.hidden;
     document.getElementById("end-room").hidden = !(isOpen && room.can("room.end"));
-    inviteMade.hidden = !code;
   };
   room.on("capabilities", draw);
   room.on("room", draw);
@@ -28,6 +26,7 @@ export function wireSettings(room) {
     for (const place of dialog.querySelectorAll(".form-error")) place.replaceChildren();
     draw();
     dialog.showModal();
+    if (!inviteSection.hidden) drawInvites(room).catch(toastError);
   };
   document.getElementById("open-settings").addEventListener("click", open);
   document.getElementById("add-person").addEventListener("click", () => {
@@ -39,23 +38,10 @@ export function wireSettings(room) {
     await link.rest.updateRoom(room.id, { name: data.get("name").trim() });
     toast(t("The room has a new name."));
   });
-  onSubmit(document.getElementById("invite-make"), async (data) => {
-    const invite = await link.rest.createInvite(room.id, data.get("expires_in") ? { expires_in: Number(data.get("expires_in")) } : {});
-    code = invite.code;
-    inviteUrl.value = new URL(invite.url, location.href).href;
-    draw();
-    inviteUrl.select();
-  });
-  document.getElementById("invite-copy").addEventListener("click", () => copy(inviteUrl));
-  document.getElementById("invite-revoke").addEventListener("click", async () => {
-    try {
-      await link.rest.revokeInvite(code);
-      code = null;
-      draw();
-      toast(t("The link no longer opens."));
-    } catch (error) {
-      showFormError(document.getElementById("invite-make"), error);
-    }
+  onSubmit(inviteForm, async (data) => {
+    await link.rest.createInvite(room.id, data.get("expires_in") ? { expires_in: Number(data.get("expires_in")) } : {});
+    await drawInvites(room);
+    inviteList.querySelector("input")?.select();
   });
   onSubmit(addForm, async (data) => {
     await link.rest.addMember(room.id, data.get("username").trim().replace(/^@/, ""));
@@ -64,6 +50,32 @@ export function wireSettings(room) {
   });
   wireSuggestions();
   wireDeparture(room);
+}
+
+/** The links that are open, the newest first. */
+async function drawInvites(room) {
+  const { invites } = await link.rest.invites(room.id);
+  inviteList.replaceChildren(...invites.reverse().map((invite) => inviteLine(room, invite)));
+}
+
+function inviteLine(room, invite) {
+  const input = el("input", { class: "input", readonly: true, value: new URL(invite.url, location.href).href, "aria-label": t("Invite link") });
+  const until = invite.expires_at ? `${t("open until")} ${exactTime(new Date(invite.expires_at))}` : t("open as long as the room");
+  const revoke = async () => {
+    try {
+      await link.rest.revokeInvite(invite.code);
+      await drawInvites(room);
+      toast(t("The link no longer opens."));
+    } catch (error) {
+      showFormError(inviteForm, error);
+    }
+  };
+  return el(
+    "li",
+    {},
+    el("div", { class: "form inline" }, el("div", { class: "field grow" }, input), el("button", { type: "button", class: "button quiet", on: { click: () => copy(input) } }, t("Copy")), el("button", { type: "button", class: "button quiet", on: { click: revoke } }, t("Revoke"))),
+    el("p", { class: "muted" }, `${until} · ${t("used {count} times", { count: invite.uses })}`),
+  );
 }
 
 async function copy(input) {
