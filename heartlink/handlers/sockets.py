@@ -51,6 +51,7 @@ class SocketHandler(BaseHandler, PeerSocketHandler):
         try:
             await self._check_door(upgrade)
             await self.enter(*parts)
+            self._check_room_for_one_more()
         except Refusal as refusal:
             self._refuse(refusal, upgrade)
         except StoreFault:
@@ -79,8 +80,11 @@ class SocketHandler(BaseHandler, PeerSocketHandler):
         if self.identity is not None and self.identity.by == "cookie" and upgrade:
             origin = self.request.headers.get("Origin") or self.request.headers.get("Sec-WebSocket-Origin")
             self.house.auth.door.check_origin(origin, self.request.host, is_https=self.is_https)
-        user_id = self.identity.user.id if self.identity else None
-        self.house.hub.admit(self.client_address, user_id)
+        self._check_room_for_one_more()
+
+    def _check_room_for_one_more(self) -> None:
+        # Asked first to spare the work, and again at the last step: others may have come in meanwhile.
+        self.house.hub.admit(self.client_address, self.identity.user.id if self.identity else None)
 
     def _refuse(self, refusal: Refusal, upgrade: bool) -> None:
         if upgrade:
