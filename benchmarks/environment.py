@@ -10,6 +10,7 @@ from benchmarks.generator import RunFailed
 
 REQUIREMENTS = Path(__file__).parent / "requirements-peers.txt"
 INSTALL_SECONDS = 300
+WITHOUT_THEM = "go on without them by --only c,heartlink"
 PEER_PACKAGES = ("aiohttp", "channels", "daphne", "Django", "Twisted", "asgiref")
 
 
@@ -38,8 +39,9 @@ def make_environment(cache: Path) -> Path:
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
         except subprocess.TimeoutExpired:
-            raise RunFailed(f"installing the peers took over {INSTALL_SECONDS} s") from None
+            raise RunFailed(f"installing the peers took over {INSTALL_SECONDS} s; {WITHOUT_THEM}") from None
         if result.returncode:
-            raise RunFailed(f"the peers cannot be installed: {(result.stderr or result.stdout).strip()[-400:]}")
+            reason = (result.stderr or result.stdout).strip()[-400:]
+            raise RunFailed(f"the peers cannot be installed; {WITHOUT_THEM}. {reason}")
     complete.touch()
     return python
