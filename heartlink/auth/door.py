@@ -82,6 +82,10 @@ class Doorkeeper:
         if not (name in self._hosts or _is_loopback_name(name) or _is_address(name)):
             raise unknown_host(host[:SHOWN_CHARS])
 
+    def is_listed(self, origin: str) -> bool:
+        """Whether pages of this origin were allowed by the settings."""
+        return _origin_parts(origin) in self._origins
+
     def check_origin(self, origin: str | None, host: str, *, is_https: bool) -> None:
         """Raise a Refusal (403) unless the page's Origin is this host or one of the allowed origins.
 

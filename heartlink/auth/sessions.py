@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from heartlink.auth.door import Credential, Doorkeeper, bad_token
 from heartlink.auth.keys import load_key
 from heartlink.auth.passwords import Passwords, check_password
 from heartlink.auth.throttle import LoginThrottle, Quota
-from heartlink.auth.tokens import ALGORITHM, Clock, Tickets, Tokens
+from heartlink.auth.tokens import ALGORITHM, TICKET_SECONDS, Clock, Tickets, Tokens
 from heartlink.errors import (
     DuplicateKey,
     Refusal,
@@ -204,7 +205,7 @@ class Auth:
             take = self._tickets.spend if spend else self._tickets.peek
             identity = take(credential.value)
             if identity is None or not self.is_current(identity):
-                raise bad_token("it is no ticket, or one that was used or is older than 30 seconds")
+                raise bad_token(f"it is no JSON web token, and no ticket of the last {TICKET_SECONDS} seconds")
             return identity
         claims = self.tokens.read(credential.value)
         if self._has_ended(claims.user_id, claims.session_id):
@@ -292,7 +293,8 @@ class Auth:
                 self._ended[user_id] = left
             else:
                 del self._ended[user_id]
-        await self._ended_sessions.purge(now)
+        with contextlib.suppress(StoreUnavailable):
+            await self._ended_sessions.purge(now)
 
 
 def _taken(username: str) -> Refusal:
