@@ -6,8 +6,9 @@ import asyncio
 import functools
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -112,10 +113,23 @@ class Client:
         self._http.close()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the data of one test is, whichever database it is in."""
+
+    data_dir: Path
+    mongo_url: str
+
+
+@pytest.fixture
+def place(tmp_path: Path, mongo_urls: Iterator[str]) -> Place:
+    return Place(tmp_path / "data", next(mongo_urls))
+
+
 @asynccontextmanager
-async def serving(path: Path, protocol: str = "http", **changes: Any) -> AsyncIterator[Client]:
-    """A server over the data in ``path`` and a client of it."""
-    async with House(Settings(**{"data_dir": path / "data", **changes})) as house:
+async def serving(place: Place, protocol: str = "http", **changes: Any) -> AsyncIterator[Client]:
+    """A server over the data of a place, and a client of it."""
+    async with House(Settings(data_dir=place.data_dir, mongo_url=place.mongo_url, **changes)) as house:
         application = make_application(house)
         application.settings["log_function"] = str
         application.add_handlers(".*", TEST_ROUTES)
@@ -167,8 +181,8 @@ def cookies(answer: HTTPResponse) -> SimpleCookie:
 
 
 @on_the_loop
-async def test_register_use_refresh_and_log_out(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_register_use_refresh_and_log_out(place: Place) -> None:
+    async with serving(place) as client:
         body = {"username": "Ann", "password": PASSWORD, "display_name": " 安 "}
         registered = await client.ask("POST", "/api/auth/register", body)
         assert registered.code == 201
@@ -201,8 +215,8 @@ async def test_register_use_refresh_and_log_out(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_taken_name_is_a_conflict(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_taken_name_is_a_conflict(place: Place) -> None:
+    async with serving(place) as client:
         await client.register("straße")
         taken = await client.ask("POST", "/api/auth/register", {"username": "STRASSE", "password": PASSWORD})
         assert taken.code == 409
@@ -211,8 +225,8 @@ async def test_a_taken_name_is_a_conflict(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_wrong_name_and_a_wrong_password_are_answered_alike(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_wrong_name_and_a_wrong_password_are_answered_alike(place: Place) -> None:
+    async with serving(place) as client:
         await client.register("ann")
         answers = [await client.log_in("ann", "wrong wrong"), await client.log_in("nobody", "wrong wrong")]
         shown = []
@@ -227,8 +241,8 @@ async def test_a_wrong_name_and_a_wrong_password_are_answered_alike(tmp_path: Pa
 
 
 @on_the_loop
-async def test_failing_too_often_says_when_to_come_back(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_failing_too_often_says_when_to_come_back(place: Place) -> None:
+    async with serving(place) as client:
         for _ in range(5):
             assert (await client.log_in("nobody", "wrong wrong")).code == 401
         answer = await client.log_in("nobody", "wrong wrong")
@@ -238,8 +252,8 @@ async def test_failing_too_often_says_when_to_come_back(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_registering_too_often_says_when_to_come_back(tmp_path: Path) -> None:
-    async with serving(tmp_path, registrations_per_minute=2) as client:
+async def test_registering_too_often_says_when_to_come_back(place: Place) -> None:
+    async with serving(place, registrations_per_minute=2) as client:
         await client.register("one")
         await client.register("two")
         answer = await client.ask("POST", "/api/auth/register", {"username": "three", "password": PASSWORD})
@@ -248,8 +262,8 @@ async def test_registering_too_often_says_when_to_come_back(tmp_path: Path) -> N
 
 
 @on_the_loop
-async def test_a_new_password_ends_every_other_token(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_new_password_ends_every_other_token(place: Place) -> None:
+    async with serving(place) as client:
         old = record(await client.register())["token"]
         other = record(await client.log_in())["token"]
         body = {"old_password": PASSWORD, "new_password": "battery staple"}
@@ -266,8 +280,8 @@ async def test_a_new_password_ends_every_other_token(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_profile_changes_where_it_is_told_to(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_profile_changes_where_it_is_told_to(place: Place) -> None:
+    async with serving(place) as client:
         token = record(await client.register())["token"]
         body = {"display_name": " Ann Lee ", "bio": "hi\nthere", "tags": ["go", "go"], "locale": "zh-CN"}
         changed = record(await client.ask("PATCH", "/api/me", body, token=token))
@@ -278,13 +292,13 @@ async def test_a_profile_changes_where_it_is_told_to(tmp_path: Path) -> None:
         back = record(await client.ask("PATCH", "/api/me", {"display_name": " "}, token=token))
         assert back["display_name"] == "ann"
         assert record(await client.ask("GET", "/api/me", token=token)) == back
-    async with serving(tmp_path) as client:
+    async with serving(place) as client:
         assert record(await client.ask("GET", "/api/me", token=token)) == back
 
 
 @on_the_loop
-async def test_people_find_each_other_and_see_only_what_is_shown(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_people_find_each_other_and_see_only_what_is_shown(place: Place) -> None:
+    async with serving(place) as client:
         token = record(await client.register("Anna"))["token"]
         for name in ("anne", "Bob"):
             await client.register(name)
@@ -300,8 +314,8 @@ async def test_people_find_each_other_and_see_only_what_is_shown(tmp_path: Path)
 
 
 @on_the_loop
-async def test_a_ticket_is_for_sockets_and_not_for_these_addresses(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_ticket_is_for_sockets_and_not_for_these_addresses(place: Place) -> None:
+    async with serving(place) as client:
         token = record(await client.register())["token"]
         answer = await client.ask("POST", "/api/ws-ticket", token=token)
         ticket = record(answer)
@@ -311,7 +325,7 @@ async def test_a_ticket_is_for_sockets_and_not_for_these_addresses(tmp_path: Pat
 
 
 @on_the_loop
-async def test_nobody_signed_in_gets_nothing(tmp_path: Path) -> None:
+async def test_nobody_signed_in_gets_nothing(place: Place) -> None:
     asked = (
         ("GET", "/api/me"),
         ("PATCH", "/api/me"),
@@ -329,7 +343,7 @@ async def test_nobody_signed_in_gets_nothing(tmp_path: Path) -> None:
         {"Cookie": "heartlink_session=x"},
         {"Cookie": "heartlink_session="},
     )
-    async with serving(tmp_path) as client:
+    async with serving(place) as client:
         for method, path in asked:
             answer = await client.ask(method, path)
             assert (answer.code, error(answer)["code"]) == (401, "unauthenticated"), path
@@ -342,8 +356,8 @@ async def test_nobody_signed_in_gets_nothing(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_browser_is_signed_in_by_cookie_and_needs_the_xsrf_token(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_browser_is_signed_in_by_cookie_and_needs_the_xsrf_token(place: Place) -> None:
+    async with serving(place) as client:
         answer = await client.register()
         session, xsrf = cookies(answer)["heartlink_session"], cookies(answer)["csrftoken"]
         assert (session["httponly"], session["samesite"], session["path"]) == (True, "Lax", "/")
@@ -368,8 +382,8 @@ async def test_a_browser_is_signed_in_by_cookie_and_needs_the_xsrf_token(tmp_pat
 
 
 @on_the_loop
-async def test_the_token_in_a_page_is_the_one_of_its_cookie(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_the_token_in_a_page_is_the_one_of_its_cookie(place: Place) -> None:
+    async with serving(place) as client:
         session = cookies(await client.register())["heartlink_session"].value
         page = await client.ask("GET", "/page/open", Cookie=f"heartlink_session={session}")
         jar = f"heartlink_session={session}; csrftoken={cookies(page)['csrftoken'].value}"
@@ -378,8 +392,8 @@ async def test_the_token_in_a_page_is_the_one_of_its_cookie(tmp_path: Path) -> N
 
 
 @on_the_loop
-async def test_a_cookie_is_for_https_only_where_the_client_came_by_it(tmp_path: Path) -> None:
-    async with serving(tmp_path, protocol="https") as client:
+async def test_a_cookie_is_for_https_only_where_the_client_came_by_it(place: Place) -> None:
+    async with serving(place, protocol="https") as client:
         for cookie in cookies(await client.register()).values():
             assert cookie["secure"]
         assert cookies(await client.ask("GET", "/page/open"))["csrftoken"]["secure"]
@@ -387,8 +401,8 @@ async def test_a_cookie_is_for_https_only_where_the_client_came_by_it(tmp_path: 
 
 @pytest.mark.parametrize("path", ["/api/auth/login", "/api/auth/register"])
 @on_the_loop
-async def test_a_page_of_another_site_signs_nobody_in(tmp_path: Path, path: str) -> None:
-    async with serving(tmp_path, allowed_origins=("https://friend.example",)) as client:
+async def test_a_page_of_another_site_signs_nobody_in(place: Place, path: str) -> None:
+    async with serving(place, allowed_origins=("https://friend.example",)) as client:
         await client.register()
         body = {"username": "ann" if "login" in path else "bob", "password": PASSWORD}
         for origin in ("http://evil.example", "null", f"http://localhost:{client.port}"):
@@ -402,15 +416,15 @@ async def test_a_page_of_another_site_signs_nobody_in(tmp_path: Path, path: str)
 
 
 @on_the_loop
-async def test_an_old_cookie_does_not_keep_anybody_from_signing_in(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_an_old_cookie_does_not_keep_anybody_from_signing_in(place: Place) -> None:
+    async with serving(place) as client:
         await client.register()
         assert (await client.log_in(Cookie="heartlink_session=old")).code == 200
 
 
 @on_the_loop
-async def test_another_host_name_is_not_answered_to(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_another_host_name_is_not_answered_to(place: Place) -> None:
+    async with serving(place) as client:
         for path in ("/api/me", "/api/auth/login", "/api/nothing"):
             answer = await client.ask("GET", path, Host="evil.example")
             assert (answer.code, error(answer)["code"]) == (403, "host_not_allowed")
@@ -422,8 +436,8 @@ async def test_another_host_name_is_not_answered_to(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_a_page_carries_its_headers_and_knows_who_looks(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_page_carries_its_headers_and_knows_who_looks(place: Place) -> None:
+    async with serving(place) as client:
         session = cookies(await client.register())["heartlink_session"].value
         page = await client.ask("GET", "/page/private", Cookie=f"heartlink_session={session}")
         assert (page.code, record(page)["user"]) == (200, "ann")
@@ -440,8 +454,8 @@ async def test_a_page_carries_its_headers_and_knows_who_looks(tmp_path: Path) ->
 
 
 @on_the_loop
-async def test_a_session_that_is_over_means_signed_out_on_a_page(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_session_that_is_over_means_signed_out_on_a_page(place: Place) -> None:
+    async with serving(place) as client:
         page = await client.ask("GET", "/page/open", Cookie="heartlink_session=x.y.z")
         assert (page.code, record(page)["user"]) == (200, None)
         assert cookies(page)["heartlink_session"].value == ""
@@ -451,8 +465,8 @@ async def test_a_session_that_is_over_means_signed_out_on_a_page(tmp_path: Path)
 
 
 @on_the_loop
-async def test_a_page_speaks_the_language_that_was_chosen_or_preferred(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_page_speaks_the_language_that_was_chosen_or_preferred(place: Place) -> None:
+    async with serving(place) as client:
         signed_in = await client.register()
         session = cookies(signed_in)["heartlink_session"].value
         await client.ask("PATCH", "/api/me", {"locale": "zh_CN"}, token=record(signed_in)["token"])
@@ -475,9 +489,9 @@ async def test_a_page_speaks_the_language_that_was_chosen_or_preferred(tmp_path:
 
 @on_the_loop
 async def test_a_page_that_fails_or_does_not_exist_says_so_to_people(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(place) as client:
         for path, status, code in (("/nothing/here", 404, "not_found"), ("/page/broken", 500, "internal_error")):
             with caplog.at_level(logging.CRITICAL, "heartlink.http"):
                 page = await client.ask("GET", path)
@@ -547,8 +561,8 @@ BAD_BODIES: tuple[tuple[bytes, str | None, int, str, str | None], ...] = (
 
 
 @on_the_loop
-async def test_every_bad_body_is_explained_and_harms_nobody(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_every_bad_body_is_explained_and_harms_nobody(place: Place) -> None:
+    async with serving(place) as client:
         await client.register("canary")
         for body, kind, status, code, field in BAD_BODIES:
             answer = await client.ask("POST", "/api/auth/register", body, Content_Type=kind or "application/json")
@@ -559,8 +573,8 @@ async def test_every_bad_body_is_explained_and_harms_nobody(tmp_path: Path) -> N
 
 
 @on_the_loop
-async def test_json_may_be_named_in_several_ways_or_not_at_all(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_json_may_be_named_in_several_ways_or_not_at_all(place: Place) -> None:
+    async with serving(place) as client:
         await client.register()
         for kind in (
             "application/json; charset=utf-8",
@@ -577,8 +591,8 @@ async def test_json_may_be_named_in_several_ways_or_not_at_all(tmp_path: Path) -
 
 
 @on_the_loop
-async def test_bodies_that_are_too_large_are_answered_however_they_come(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_bodies_that_are_too_large_are_answered_however_they_come(place: Place) -> None:
+    async with serving(place) as client:
         head = f"POST /api/auth/login HTTP/1.1\r\nHost: {client.host}\r\n"
         for length in (10**11, 10**17, 10**25):
             answer = await client.raw(f"{head}Content-Length: {length}\r\n\r\nabc".encode())
@@ -616,8 +630,8 @@ BAD_QUERIES = (
 
 
 @on_the_loop
-async def test_bad_profiles_and_queries_name_the_field(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_bad_profiles_and_queries_name_the_field(place: Place) -> None:
+    async with serving(place) as client:
         token = record(await client.register())["token"]
         before = record(await client.ask("GET", "/api/me", token=token))
         for body, field in BAD_PROFILES:
@@ -634,8 +648,8 @@ async def test_bad_profiles_and_queries_name_the_field(tmp_path: Path) -> None:
 
 
 @on_the_loop
-async def test_addresses_and_methods_that_do_not_exist_say_so(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_addresses_and_methods_that_do_not_exist_say_so(place: Place) -> None:
+    async with serving(place) as client:
         answer = await client.ask("GET", "/api/nothing/here")
         assert (answer.code, error(answer)["code"]) == (404, "not_found")
         answer = await client.ask("POST", "/api/nothing", b"{")
@@ -658,10 +672,8 @@ async def test_addresses_and_methods_that_do_not_exist_say_so(tmp_path: Path) ->
 
 
 @on_the_loop
-async def test_what_is_our_fault_is_logged_once_and_never_shown(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serving(tmp_path) as client:
+async def test_what_is_our_fault_is_logged_once_and_never_shown(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(place) as client:
         with caplog.at_level(logging.WARNING):
             broken = await client.ask("GET", "/api/broken/code?token=eyJ.unspeakable.x")
             store = await client.ask("GET", "/api/broken/store")
@@ -684,8 +696,8 @@ def test_addresses_are_logged_without_their_tokens() -> None:
 
 
 @on_the_loop
-async def test_an_account_needs_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(tmp_path) as client:
+async def test_an_account_needs_its_store(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(place) as client:
 
         async def fail(*_: object, **__: object) -> None:
             raise StoreUnavailable
