@@ -14,7 +14,10 @@ KINDS = ("lost", "duplicated", "gaps", "reordered", "differ", "unexpected")
 
 @dataclass
 class Sent:
-    """A message on its way: `attempts` counts how often it was sent, `refused` the `not_saved` answers."""
+    """A message on its way.
+
+    `attempts` counts how often it was sent, `refused` the `not_saved` answers; `over_two` connections it went at once.
+    """
 
     room_id: str
     author: str
@@ -25,6 +28,7 @@ class Sent:
     last_sent_at: float = 0.0
     attempts: int = 0
     refused: int = 0
+    over_two: bool = False
     acknowledged_id: int = 0
 
 
@@ -125,7 +129,7 @@ class Ledger:
     def _settle_order(self, room_id: str) -> None:
         by_author: dict[str, list[Sent]] = defaultdict(list)
         for sent in self.acknowledged[room_id].values():
-            if not sent.refused:
+            if not sent.refused and not sent.over_two:
                 by_author[sent.author].append(sent)
         for author, sents in by_author.items():
             sents.sort(key=lambda sent: sent.number)

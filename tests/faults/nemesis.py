@@ -36,6 +36,8 @@ READER_FROZEN_SECONDS = (1.0, 9.0)
 DATABASE_FROZEN_SECONDS = (3.3, 5.0)
 DATABASE_FROZEN_BRIEFLY_SECONDS = (0.1, 2.0)
 DOWN_SECONDS = (0.0, 0.8)
+# Without a moment of health between two faults nothing would show how the server comes back.
+BREATH_SECONDS = 1.0
 STARTING_SECONDS = (0.02, 0.6)
 
 
@@ -130,6 +132,7 @@ class Nemesis:
         async with self._server_turn:
             await self._server.kill()
             await self._restart(self._server)
+            await asyncio.sleep(BREATH_SECONDS)
 
     async def _kill_starting_server(self) -> None:
         async with self._server_turn:
@@ -153,6 +156,7 @@ class Nemesis:
                 await asyncio.sleep(self._random.uniform(*seconds))
             finally:
                 process.signal(signal.SIGCONT)
+            await asyncio.sleep(BREATH_SECONDS)
 
     async def _freeze_database(self, seconds: tuple[float, float]) -> None:
         assert self._database is not None
@@ -163,6 +167,7 @@ class Nemesis:
         async with self._database_turn:
             await self._database.kill()
             await self._restart(self._database)
+            await asyncio.sleep(BREATH_SECONDS)
 
     def _pick(self, count: int) -> list[Link]:
         links = list(self._proxy.links)
