@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from contract_store import BARE, COLLECTIONS, ROWS, inserts, row, shapes
 
-from heartlink.errors import StartupFailure
+from heartlink.errors import StartupFailure, StoreUnavailable
 from heartlink.store.backend import Collection, Document, Replace, Span
 from heartlink.store.folder import DataFolder
 from heartlink.store.opening import make_backend
@@ -137,6 +137,37 @@ def test_what_comes_in_one_turn_is_one_transaction(tmp_path: Path) -> None:
             futures = [backend.append(ROWS, inserts(row(f"r{room}", 1), row(f"r{room}", 2))) for room in range(300)]
             await asyncio.gather(*futures)
             assert writer.transactions == before + 1
+
+    asyncio.run(go())
+
+
+def test_what_is_given_up_is_neither_stored_nor_counted(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with opened(tmp_path) as backend:
+            futures = [backend.append(ROWS, inserts(row(f"r{room}", 1))) for room in range(10)]
+            for future in futures[::2]:
+                future.cancel()
+            await asyncio.gather(*futures, return_exceptions=True)
+            alone = backend.append(ROWS, inserts(row("alone", 1)))
+            alone.cancel()
+            await backend.ping()
+            assert backend._jobs == 0
+            assert not backend._waiting
+            assert [found.keys["room"] for found in await backend.scan(ROWS, {})] == [f"r{n}" for n in (1, 3, 5, 7, 9)]
+
+    asyncio.run(go())
+
+
+def test_too_much_that_waits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heartlink.store.sqlite.backend.JOBS_WAITING", 20)
+
+    async def go() -> None:
+        async with opened(tmp_path) as backend:
+            futures = [backend.append(ROWS, inserts(row(f"r{room}", 1))) for room in range(25)]
+            results = await asyncio.gather(*futures, return_exceptions=True)
+            assert [result is None for result in results] == [True] * 20 + [False] * 5
+            assert isinstance(results[-1], StoreUnavailable)
+            await backend.append(ROWS, inserts(row("later", 1)))
 
     asyncio.run(go())
 

@@ -165,14 +165,14 @@ class SqliteBackend:
                     job.future.set_exception(StoreUnavailable("SQLite did not confirm in time."))
         self._deadline = self._loop.call_at(self._waiting[0][0], self._give_up) if self._waiting else None
 
-    def _report(self, jobs: list[Job], outcomes: list[Any]) -> None:
+    def _report(self, count: int, jobs: list[Job], outcomes: list[Any]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._deliver, jobs, outcomes)
+            self._loop.call_soon_threadsafe(self._deliver, count, jobs, outcomes)
         except RuntimeError:
             logger.debug("The event loop ended before %d writes were reported.", len(jobs))
 
-    def _deliver(self, jobs: list[Job], outcomes: list[Any]) -> None:
-        self._jobs -= len(jobs)
+    def _deliver(self, count: int, jobs: list[Job], outcomes: list[Any]) -> None:
+        self._jobs -= count
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
@@ -181,7 +181,7 @@ class SqliteBackend:
             else:
                 job.future.set_result(outcome)
         waiting = self._waiting
-        while waiting and waiting[0][1][-1].future.done():
+        while waiting and all(job.future.done() for job in waiting[0][1]):
             waiting.popleft()
 
     async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:

@@ -39,11 +39,12 @@ class Conflict(Exception):
 class Writer:
     """The one thread that writes: drains what waits into one transaction, and reports it with one call."""
 
-    def __init__(self, connection: sqlite3.Connection, report: Callable[[list[Job], list[Any]], None]) -> None:
+    def __init__(self, connection: sqlite3.Connection, report: Callable[[int, list[Job], list[Any]], None]) -> None:
         self._connection = connection
         self._report = report
         self._queue: SimpleQueue[list[Job] | threading.Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="heartlink-writer", daemon=True)
+        self._failing = False
         self.transactions = 0
         self._thread.start()
 
@@ -75,14 +76,16 @@ class Writer:
                 except Empty:
                     break
             if jobs:
-                self._write([job for job in jobs if not job.future.done()])
+                # Nobody waits any longer for what was cancelled or given up: better not to store it at all.
+                wanted = [job for job in jobs if not job.future.done()]
+                self._report(len(jobs), wanted, self._write(wanted) if wanted else [])
             if isinstance(item, threading.Event):
                 run_checkpoint(self._connection)
                 item.set()
             elif item is None:
                 return
 
-    def _write(self, jobs: list[Job]) -> None:
+    def _write(self, jobs: list[Job]) -> list[Any]:
         self.transactions += 1
         try:
             try:
@@ -94,9 +97,14 @@ class Writer:
                 outcomes = self._one_by_one(jobs)
         except Exception as error:
             self._rollback()
-            logger.warning("SQLite did not store %d writes: %s", len(jobs), error)
-            outcomes = [StoreUnavailable(f"SQLite: {error}") for _ in jobs]
-        self._report(jobs, outcomes)
+            if not self._failing:
+                logger.warning("SQLite does not store: %s", error)
+            self._failing = True
+            return [StoreUnavailable(f"SQLite: {error}") for _ in jobs]
+        if self._failing:
+            logger.warning("SQLite stores again.")
+            self._failing = False
+        return outcomes
 
     def _together(self, jobs: list[Job]) -> list[Any]:
         connection, outcomes = self._connection, []
