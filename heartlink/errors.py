@@ -205,6 +205,15 @@ def unknown_socket_route(path: str, routes: tuple[str, ...]) -> Refusal:
     )
 
 
+def unknown_socket_version(seen: str) -> Refusal:
+    return Refusal(
+        "unknown_version",
+        426,
+        f"Version '{seen[:20]}' of the WebSocket protocol is not spoken here.",
+        "Send 'Sec-WebSocket-Version: 13' (RFC 6455).",
+    )
+
+
 def method_not_allowed(method: str, allow: tuple[str, ...]) -> Refusal:
     return Refusal(
         "method_not_allowed",

@@ -16,6 +16,8 @@ URL_CHARS = 500
 PUNCTUATION = "_.-+@"
 _ZERO_WIDTH_JOINER = "\u200d"
 _EMOJI_PRESENTATION = "\ufe0f"
+_KEYCAP = "\u20e3"
+_TEXT_PRESENTATION = "\ufe0e"
 
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), and characters that are drawn as nothing
 # although they are letters or symbols by category.
@@ -116,6 +118,20 @@ def check_locale(code: str, field: str = "locale") -> str:
     return "_".join(parts)
 
 
+def is_emoji(text: str) -> bool:
+    """Whether a text is emoji only: symbols, those that Unicode will yet assign in their blocks, and their joiners."""
+    found = False
+    for index, character in enumerate(text):
+        if character in _EMOJI_PARTS or 0xE0020 <= ord(character) <= 0xE007F:
+            continue
+        is_symbol = not character.isascii() and unicodedata.category(character) in ("So", "Sk", "Sm")
+        is_drawn_as_one = text[index + 1 : index + 2] in (_EMOJI_PRESENTATION, _KEYCAP) and character.isprintable()
+        if not (is_symbol or is_drawn_as_one or _within(ord(character), _GROWING[:1])) or character.isspace():
+            return False
+        found = True
+    return found
+
+
 def describe(character: str) -> str:
     """A character in words that survive a terminal: code point and Unicode name."""
     code_point = f"U+{ord(character):04X}"
@@ -123,6 +139,7 @@ def describe(character: str) -> str:
     return f"{code_point} ({name})"
 
 
+_EMOJI_PARTS = _ZERO_WIDTH_JOINER + _EMOJI_PRESENTATION + _TEXT_PRESENTATION + _KEYCAP
 _CONTROL_NAMES = {"\0": "NULL", "\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN", "\x1b": "ESCAPE"}
 _BIDI_CONTROLS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 

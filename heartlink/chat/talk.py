@@ -18,7 +18,7 @@ from heartlink.frames import text_frame
 from heartlink.hub import frame_of
 from heartlink.journal import Amend, Post, Published
 from heartlink.model import Message, StoredMessage, User, UserId
-from heartlink.names import fold
+from heartlink.names import fold, is_emoji
 from heartlink.protocol import (
     DeleteMessage,
     EditMessage,
@@ -213,7 +213,7 @@ class Talk:
 
     def _react(self, live: LiveRoom, user: User, command: React, answer: _Answer, peer: Peer | None = None) -> None:
         emoji = command.emoji.strip()
-        if not emoji or any(character.isspace() or not character.isprintable() for character in _visible(emoji)):
+        if not is_emoji(emoji):
             raise unfit("emoji", "it is not one emoji", "Send one emoji.")
 
         def change(message: Message, now_ms: int) -> Message | Refusal:
@@ -316,15 +316,6 @@ def mentioned(content: str, live: LiveRoom) -> tuple[UserId, ...]:
         user_id for user_id in live.state.members if (user := live.user(user_id)) is not None and user.fold in names
     ]
     return tuple(found[:MENTIONS_LIMIT])
-
-
-def _visible(emoji: str) -> str:
-    """An emoji without the joiners and selectors that its parts are held together by."""
-    return "".join(
-        character
-        for character in emoji
-        if character not in "\u200d\ufe0f\ufe0e\u20e3" and not 0xE0020 <= ord(character) <= 0xE007F
-    )
 
 
 def _is_deleted(message_id: int) -> Refusal:

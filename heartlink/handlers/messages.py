@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated, Final
 
@@ -60,7 +61,7 @@ class TalkHandler(RoomHandler):
 
     def message_id(self, text: str) -> int:
         """The id in an address; what no message can have does not exist."""
-        if not text.isdecimal() or not 1 <= int(text) <= MAX_INTEGER:
+        if not re.fullmatch("[0-9]{1,16}", text) or not 1 <= int(text) <= MAX_INTEGER:
             raise not_found("This message")
         return int(text)
 

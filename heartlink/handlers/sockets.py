@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
+from tornado.web import HTTPError
 
 from heartlink.auth import subprotocols
 from heartlink.chat import LiveRoom, Peer, Resume
@@ -18,6 +19,7 @@ from heartlink.errors import (
     draining,
     store_unavailable,
     unknown_socket_route,
+    unknown_socket_version,
 )
 from heartlink.handlers.base import BaseHandler, Operation, describe, refusal_record
 from heartlink.handlers.websocket import PeerSocketHandler
@@ -25,6 +27,7 @@ from heartlink.model import RoomId
 from heartlink.protocol import MAX_INTEGER
 
 SUBPROTOCOL = "heartlink.v1"
+VERSION = "13"
 EPOCH_CHARS = 64
 
 
@@ -49,11 +52,12 @@ class SocketHandler(BaseHandler, PeerSocketHandler):
         """Upgrade, or explain."""
         upgrade = self._wants_upgrade()
         try:
+            self._check_version(upgrade)
             await self._check_door(upgrade)
             await self.enter(*parts)
             self._check_room_for_one_more()
-        except Refusal as refusal:
-            self._refuse(refusal, upgrade)
+        except (Refusal, HTTPError) as error:
+            self._refuse(self.refusal_of(error), upgrade)
         except StoreFault:
             self._refuse(store_unavailable(), upgrade)
         else:
@@ -70,6 +74,11 @@ class SocketHandler(BaseHandler, PeerSocketHandler):
         headers = self.request.headers
         connection = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
         return headers.get("Upgrade", "").lower() == "websocket" and "upgrade" in connection
+
+    def _check_version(self, upgrade: bool) -> None:
+        if upgrade and self.request.headers.get("Sec-WebSocket-Version") != VERSION:
+            self.set_header("Sec-WebSocket-Version", VERSION)
+            raise unknown_socket_version(self.request.headers.get("Sec-WebSocket-Version", ""))
 
     async def _check_door(self, upgrade: bool) -> None:
         """Who is it, from where, and is there room?"""
