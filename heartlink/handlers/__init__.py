@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tornado.locale
-from tornado.web import StaticFileHandler
 
 from heartlink.handlers.accounts import ACCOUNT_ROUTES
 from heartlink.handlers.base import ApiNotFoundHandler, Application
@@ -20,7 +19,7 @@ from heartlink.handlers.operations import (
     ReadyHandler,
     RoutesHandler,
 )
-from heartlink.handlers.pages import PAGE_ROUTES
+from heartlink.handlers.pages import PAGE_ROUTES, StaticFiles
 from heartlink.handlers.rooms import ROOM_ROUTES
 from heartlink.handlers.sockets import SOCKET_ROUTES, UnknownSocketHandler
 
@@ -65,11 +64,11 @@ def make_application(house: House) -> Application:
     specs += [
         (r"/ws(/.*)?", UnknownSocketHandler, {"routes": sockets}),
         (r"/api(?:/.*)?", ApiNotFoundHandler),
-        (r"/static/(.*)", StaticFileHandler, {"path": str(PACKAGE / "static")}),
     ]
     return Application(
         house,
         specs,
         static_path=str(PACKAGE / "static"),
+        static_handler_class=StaticFiles,
         template_path=str(PACKAGE / "templates"),
     )

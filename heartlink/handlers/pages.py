@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from tornado.web import StaticFileHandler
+
 from heartlink.errors import not_a_member
 from heartlink.handlers.base import PageHandler
 from heartlink.model import RoomId
@@ -89,6 +91,18 @@ class TrailingSlash(PageHandler):
     async def get(self, *_: str) -> None:
         """Go to the page."""
         self.redirect(self.request.path + "/", permanent=True)
+
+
+class StaticFiles(StaticFileHandler):
+    """Scripts, styles and pictures; pages of other origins may import the scripts."""
+
+    def set_extra_headers(self, path: str) -> None:
+        """What Tornado does not say by itself."""
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Access-Control-Allow-Origin", "*")
+        if self.get_argument("v", None) is None:
+            # Modules import each other without a version: a mixture of old and new ones would not fit together.
+            self.set_header("Cache-Control", "no-cache")
 
 
 def next_query(path: str) -> str:

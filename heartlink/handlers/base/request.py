@@ -72,6 +72,15 @@ class BaseHandler(web.RequestHandler):
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "same-origin")
+        self._let_listed_origins_read()
+
+    def _let_listed_origins_read(self) -> None:
+        """Let pages of allowed origins read answers; they send tokens, cookies stay with this host (CORS)."""
+        origin = self.request.headers.get("Origin")
+        if origin is not None and self.house.auth.door.is_listed(origin):
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Expose-Headers", "Retry-After")
+            self.add_header("Vary", "Origin")
 
     def prepare(self) -> Awaitable[None] | None:
         """Let only known hosts in; subclasses go on with who asks."""
@@ -233,6 +242,10 @@ class BaseHandler(web.RequestHandler):
     def options(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
         """Say which methods there are."""
         self.set_header("Allow", ", ".join(self.allowed_methods()))
+        if "Access-Control-Request-Method" in self.request.headers:
+            self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
+            self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+            self.set_header("Access-Control-Max-Age", "600")
         self.answer_nothing()
         return None
 

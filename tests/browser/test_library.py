@@ -1,0 +1,127 @@
+"""The client library on a page of another origin: a token instead of the cookie, tickets for the sockets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from .conftest import Cast, Server, store_flags
+from .people import PASSWORD
+
+
+class OtherSite(BaseHTTPRequestHandler):
+    """A page of somebody else: empty, and with nothing of ours."""
+
+    def do_GET(self) -> None:
+        body = b"<!doctype html><title>elsewhere</title><link rel=icon href='data:,'>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherSite) as site:
+        thread = threading.Thread(target=site.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{site.server_address[1]}"
+        site.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def server(tmp_path: Path, elsewhere: str, mongo_urls: Iterator[str]) -> Iterator[Server]:
+    server = Server(tmp_path / "data", f"--allowed-origins={elsewhere}", *store_flags(mongo_urls))
+    server.start()
+    yield server
+    server.stop()
+
+
+OPEN = """async ({base, token, roomId, socketAuth}) => {
+  const {HeartLink} = await import(`${base}/static/js/heartlink.js`);
+  window.link = new HeartLink({base, getToken: () => token, socketAuth});
+  window.room = await link.room(roomId);
+  window.heard = [];
+  window.states = [];
+  room.on('message', message => heard.push(message.content));
+  room.on('state', state => states.push(state.name));
+  await room.open();
+}"""
+
+
+def until(page: Page, expression: str) -> None:
+    page.wait_for_function(expression, timeout=10_000)
+
+
+@pytest.mark.parametrize("way", ["ticket", "subprotocol"])
+def test_another_page_talks_with_a_token(cast: Cast, server: Server, elsewhere: str, way: str) -> None:
+    ann, bob = cast.user("ann"), cast.user("bob")
+    room = ann.makes_room("Harbour", bob)
+    visitor = cast.visitor()
+    login = {"username": bob.name, "password": PASSWORD}
+    token = visitor.asks("POST", "/api/auth/login", login)["token"]
+    visitor.context.clear_cookies()
+    visitor.page.goto(elsewhere)
+    visitor.page.evaluate(OPEN, {"base": server.url, "token": token, "roomId": room, "socketAuth": way})
+    until(visitor.page, "room.state.name === 'live'")
+    ann.opens(room)
+    ann.says("hello over there")
+    until(visitor.page, "heard.includes('hello over there')")
+    visitor.page.evaluate("room.send('hello back')")
+    ann.hears("hello back")
+    until(visitor.page, "room.outbox.entries.length === 0")
+
+    server.kill()
+    until(visitor.page, "room.state.name === 'waiting'")
+    visitor.page.evaluate("room.send('written in the dark')")
+    server.start()
+    ann.hears("written in the dark")
+    ann.says("there you are")
+    until(visitor.page, "heard.includes('there you are')")
+    assert visitor.page.evaluate("room.timeline.messages.map(message => message.content)") == [
+        "hello over there",
+        "hello back",
+        "written in the dark",
+        "there you are",
+    ]
+
+
+def test_a_refusal_at_the_door_is_explained(cast: Cast, server: Server, elsewhere: str) -> None:
+    """A script sees only a closed socket; the library asks the address and stops when coming back is no use."""
+    ann, eve = cast.user("ann"), cast.user("eve")
+    room = ann.makes_room("Closed")
+    token = eve.asks("POST", "/api/auth/login", {"username": eve.name, "password": PASSWORD})["token"]
+    eve.page.goto(elsewhere)
+    for room_id, code, status in ((room, "not_a_member", 403), ("nowhere", "not_found", 404)):
+        eve.page.evaluate(OPEN, {"base": server.url, "token": token, "roomId": room_id, "socketAuth": "ticket"})
+        until(eve.page, "room.state.name === 'stopped'")
+        error = eve.page.evaluate(
+            "(({code, status, message, fix}) => ({code, status, message, fix}))(room.state.error)"
+        )
+        assert (error["code"], error["status"]) == (code, status)
+        assert error["message"]
+        assert error["fix"]
+
+
+def test_a_page_that_was_not_allowed_reads_nothing(cast: Cast, server: Server) -> None:
+    ann = cast.user("ann")
+    token = ann.asks("POST", "/api/auth/login", {"username": ann.name, "password": PASSWORD})["token"]
+    visitor = cast.visitor()
+    visitor.page.goto("data:text/html,<title>nowhere</title>")
+    outcome = visitor.page.evaluate(
+        """async ({base, token}) => fetch(`${base}/api/me`, {headers: {Authorization: `Bearer ${token}`}})
+             .then(() => 'read', () => 'refused')""",
+        {"base": server.url, "token": token},
+    )
+    visitor.complaints.clear()
+    assert outcome == "refused"
