@@ -151,3 +151,31 @@ class StoredMessage(msgspec.Struct, frozen=True):
     body: bytes
     dedup: str
     fingerprint: str
+
+
+class Role(msgspec.Struct, frozen=True, kw_only=True):
+    """A role: its permissions are grants to whoever has it, in scope ``*``; it inherits those of its parent."""
+
+    key: str
+    name: str
+    parent: str | None = None
+    permissions: tuple[str, ...] = ()
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A group of users, to grant to."""
+
+    key: str
+    name: str
+
+
+class Menu(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the navigation; it shows when its permission holds in scope ``*``."""
+
+    key: str
+    name: str
+    permission: str
+    icon: str = ""
+    url: str = ""
+    parent: str | None = None
+    sort_order: int = 0

@@ -1,4 +1,4 @@
-"""Who may do what: a pure resolver over grants (PROTOCOL 4.4). No I/O, no clock of its own.
+"""Grants and what they come to: a pure resolver (PROTOCOL 4.4). No I/O, no clock of its own.
 
 A *grant* gives or denies a permission (``resource.action``, ``*`` in either half) to a subject within a scope (``*``
 or ``room:<id>``). Deny beats allow at the same scope, a narrower scope beats a wider one, and silence is no. The roles
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from heartlink.model import Grant, Member, RoomId, RoomRole, Subject, UserId
+from heartlink.rights.patterns import names_of
 
 EVERYWHERE: Final = "*"
 
@@ -89,7 +90,7 @@ class Rights:
             said = self._said.get(place)
             if said is None:
                 continue
-            names = _names_of(permission)
+            names = names_of(permission)
             if not said.deny.isdisjoint(names):
                 return False
             if not said.allow.isdisjoint(names):
@@ -100,12 +101,6 @@ class Rights:
         """What the subject may do in a room, in a fixed order."""
         scope = room_scope(room_id)
         return tuple(permission for permission in ROOM_PERMISSIONS if self.allows(permission, scope))
-
-
-def _names_of(permission: str) -> tuple[str, str, str, str]:
-    """A permission and the wildcards that cover it."""
-    resource, _, action = permission.partition(".")
-    return permission, f"{resource}.*", f"*.{action}", "*.*"
 
 
 def resolve(grants: Iterable[Grant], user_id: UserId | None, now_ms: int) -> Rights:
