@@ -1,9 +1,9 @@
 """Who may do what: pure, no I/O, no clock of its own (PROTOCOL 4.4, docs/rights.md)."""
 
+from heartlink.rights.entries import EVERYWHERE
 from heartlink.rights.grants import (
     ANONYMOUS,
     EVERYONE,
-    EVERYWHERE,
     ROLE_PERMISSIONS,
     ROLE_RANK,
     ROOM_PERMISSIONS,

@@ -8,13 +8,11 @@ of a room are grants in that room's scope: :func:`membership_grants` says which.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from heartlink.model import Grant, Member, RoomId, RoomRole, Subject, UserId
+from heartlink.rights.entries import EVERYWHERE, Patterns, Said
 from heartlink.rights.patterns import names_of
-
-EVERYWHERE: Final = "*"
 
 ROOM_PERMISSIONS: Final = (
     "chat.read",
@@ -65,51 +63,65 @@ def guest_access_grants(room_id: RoomId) -> list[Grant]:
     ]
 
 
+class Rights:
+    """One subject's effective rights: what was allowed and denied, scope by scope, and until when."""
+
+    __slots__ = ("said",)
+
+    def __init__(self, said: Mapping[str, Said]) -> None:
+        self.said = said
+
+    @classmethod
+    def of(cls, grants: Iterable[Grant]) -> Rights:
+        """The rights that grants come to; all of them must speak of the subject."""
+        found: dict[str, tuple[dict[str, int | None], dict[str, int | None]]] = {}
+        for grant in grants:
+            allow, deny = found.setdefault(grant.scope, ({}, {}))
+            place = allow if grant.effect == "allow" else deny
+            ends = grant.expires_at_ms
+            if grant.permission in place:
+                known = place[grant.permission]
+                ends = None if known is None or ends is None else max(known, ends)
+            place[grant.permission] = ends
+        return cls({scope: Said(allow, deny) for scope, (allow, deny) in found.items()})
+
+    def allows(self, permission: str, scope: str = EVERYWHERE, now_ms: int = 0) -> bool:
+        """Whether a permission holds in a scope at a moment."""
+        names = names_of(permission)
+        for place in (scope, EVERYWHERE) if scope != EVERYWHERE else (EVERYWHERE,):
+            said = self.said.get(place)
+            if said is None:
+                continue
+            if _any_lasts(said.deny, names, now_ms):
+                return False
+            if _any_lasts(said.allow, names, now_ms):
+                return True
+        return False
+
+    def capabilities(self, room_id: RoomId, now_ms: int = 0) -> tuple[str, ...]:
+        """What the subject may do in a room, in a fixed order."""
+        scope = room_scope(room_id)
+        return tuple(permission for permission in ROOM_PERMISSIONS if self.allows(permission, scope, now_ms))
+
+
+def _any_lasts(patterns: Patterns, names: tuple[str, ...], now_ms: int) -> bool:
+    for name in names:
+        ends = patterns.get(name, 0)
+        if ends is None or ends > now_ms:
+            return True
+    return False
+
+
 def subjects_of(user_id: UserId | None) -> tuple[Subject, ...]:
     """The subjects whose grants count for a user, or for somebody who is not signed in."""
     return (ANONYMOUS,) if user_id is None else (Subject("user", user_id), EVERYONE)
 
 
-@dataclass(slots=True)
-class _Said:
-    allow: set[str] = field(default_factory=set)
-    deny: set[str] = field(default_factory=set)
-
-
-class Rights:
-    """One subject's effective rights: what was allowed and denied, scope by scope."""
-
-    __slots__ = ("_said",)
-
-    def __init__(self, said: dict[str, _Said]) -> None:
-        self._said = said
-
-    def allows(self, permission: str, scope: str = EVERYWHERE) -> bool:
-        """Whether a permission holds in a scope."""
-        for place in (scope, EVERYWHERE) if scope != EVERYWHERE else (EVERYWHERE,):
-            said = self._said.get(place)
-            if said is None:
-                continue
-            names = names_of(permission)
-            if not said.deny.isdisjoint(names):
-                return False
-            if not said.allow.isdisjoint(names):
-                return True
-        return False
-
-    def capabilities(self, room_id: RoomId) -> tuple[str, ...]:
-        """What the subject may do in a room, in a fixed order."""
-        scope = room_scope(room_id)
-        return tuple(permission for permission in ROOM_PERMISSIONS if self.allows(permission, scope))
-
-
 def resolve(grants: Iterable[Grant], user_id: UserId | None, now_ms: int) -> Rights:
     """The effective rights of a user (None: not signed in) at a moment, from the grants that may concern them."""
     subjects = set(subjects_of(user_id))
-    said: dict[str, _Said] = {}
-    for grant in grants:
-        if grant.subject not in subjects or (grant.expires_at_ms is not None and grant.expires_at_ms <= now_ms):
-            continue
-        place = said.setdefault(grant.scope, _Said())
-        (place.allow if grant.effect == "allow" else place.deny).add(grant.permission)
-    return Rights(said)
+    return Rights.of(
+        grant
+        for grant in grants
+        if grant.subject in subjects and (grant.expires_at_ms is None or grant.expires_at_ms > now_ms)
+    )
