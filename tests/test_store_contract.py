@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pymongo
 import pytest
-from contract_store import StoreContract
-from nx_server import NxServer
 
 from heartlink.store.backend import Backend
 from heartlink.store.opening import make_backend
+from tests.contract_store import StoreContract
+from tests.nx_server import NxServer
 
 MONGO_URL = os.environ.get("HEARTLINK_TEST_MONGO_URL", "")
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract_store import BARE, COLLECTIONS, ROWS, inserts, outcome, row
-from nx_server import NxServer
-from wire_proxy import WireProxy
 
 from heartlink.errors import StoreUnavailable
 from heartlink.store.backend import Backend, Document, Span
 from heartlink.store.folder import DataFolder
 from heartlink.store.mongo import TIMEOUT_SECONDS, MongoBackend
 from heartlink.store.sqlite import SqliteBackend
+from tests.contract_store import BARE, COLLECTIONS, ROWS, inserts, outcome, row
+from tests.nx_server import NxServer
+from tests.wire_proxy import WireProxy
 
 REFUSED_WITHIN_SECONDS = 4.0
 BACK_WITHIN_SECONDS = 5.0

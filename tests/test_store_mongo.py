@@ -15,14 +15,14 @@ from typing import Any
 
 import pymongo
 import pytest
-from contract_store import BARE, COLLECTIONS, NOTES, ROWS, inserts, note, outcome, row, shapes
-from nx_server import NxServer
-from wire_proxy import WireProxy
 
 from heartlink.errors import DuplicateKey, StartupFailure
 from heartlink.store.backend import Backend, Collection, Document, Replace, Span
 from heartlink.store.mongo import TIMEOUT_SECONDS, MongoBackend
 from heartlink.store.tables import ALL, MESSAGES
+from tests.contract_store import BARE, COLLECTIONS, NOTES, ROWS, inserts, note, outcome, row, shapes
+from tests.nx_server import NxServer
+from tests.wire_proxy import WireProxy
 
 START_WITHIN_SECONDS = 5.0
 WRITES = ("insert", "update", "delete", "findAndModify")

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from contract_store import BARE, COLLECTIONS, ROWS, inserts, row, shapes
 
 from heartlink.errors import StartupFailure, StoreUnavailable
 from heartlink.store.backend import Collection, Document, Replace, Span
@@ -21,6 +20,7 @@ from heartlink.store.opening import make_backend
 from heartlink.store.sqlite import DATABASE_FILE, SqliteBackend
 from heartlink.store.sqlite.sql import Table
 from heartlink.store.tables import ALL, MESSAGES
+from tests.contract_store import BARE, COLLECTIONS, ROWS, inserts, row, shapes
 
 NOBODY = 65534
 

@@ -303,7 +303,8 @@ class MongoBackend:
             retryWrites=False,
             timeoutMS=timeout_ms,
             serverSelectionTimeoutMS=timeout_ms,
-            connectTimeoutMS=timeout_ms,
+            # Shorter than the search for a server, so that its failure has a reason to tell.
+            connectTimeoutMS=timeout_ms // 2,
             heartbeatFrequencyMS=HEARTBEAT_MS,
         )
         hello = await self._client.admin.command("hello")
@@ -360,7 +361,9 @@ def unavailable(error: Exception) -> StoreUnavailable:
 
 def error_text(error: Exception) -> str:
     """The library's words without the topology it appends to them."""
-    text = str(error) or "it did not answer in time"
+    text = str(error)
+    if not text or text.startswith("No servers found yet"):
+        return "it did not answer in time"
     return re.split(r"\s*\(configured timeouts|, Timeout: |, full error: ", text)[0].rstrip(".")
 
 
