@@ -149,7 +149,9 @@ class House:
             epoch=self.epoch,
             heartbeat_seconds=settings.heartbeat_seconds,
             grace_seconds=settings.presence_grace_seconds,
-            replay_limit=settings.replay_limit,
+            # Half a queue: the other half is for what is said meanwhile.
+            replay_limit=min(settings.replay_limit, settings.queue_frames // 2 or settings.replay_limit),
+            replay_bytes=settings.queue_bytes // 2,
             limits=Limits(
                 message_chars=settings.message_chars,
                 upload_bytes=settings.upload_bytes,

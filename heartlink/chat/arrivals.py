@@ -18,6 +18,7 @@ from heartlink.errors import (
     ROOM_ENDED_FAREWELL,
     Refusal,
     StoreFault,
+    StoreUnavailable,
     not_a_member,
     room_ended,
     unauthenticated,
@@ -40,6 +41,9 @@ from heartlink.store.messages import Messages
 
 REPLAY_CHUNK_BYTES: Final = 64 * 1024
 """Replayed frames are joined to pieces of about this size."""
+
+TURNS: Final = 3
+"""How often a newcomer asks for the room's turn again when a write that was given up has arrived after all."""
 
 
 class Resume(NamedTuple):
@@ -64,6 +68,7 @@ class Arrivals:
         heartbeat_seconds: float,
         grace_seconds: float,
         replay_limit: int,
+        replay_bytes: int,
         limits: Limits,
         ice_servers: tuple[str, ...],
     ) -> None:
@@ -76,6 +81,7 @@ class Arrivals:
         self._heartbeat_seconds = heartbeat_seconds
         self._grace_seconds = grace_seconds
         self._replay_limit = replay_limit
+        self._replay_bytes = replay_bytes
         self._limits = limits
         self._ice_servers = [{"urls": url} for url in ice_servers]
 
@@ -101,9 +107,16 @@ class Arrivals:
             return
         missed = state.recent.changed_since(resume.since)
         if missed is not None:
-            self._let_in(peer, "changes", None, missed, resume.since)
+            self._bring_up_to_date(peer, resume, missed)
         else:
             self._spawn(self._arrive_in_turn(peer, resume))
+
+    def _bring_up_to_date(self, peer: Peer, resume: Resume, missed: list[StoredMessage]) -> None:
+        """Replay, or point to the history: a replay that fills the queue would end as too slow, time after time."""
+        if self._replay_bytes and sum(len(row.body) for row in missed) > self._replay_bytes:
+            self._let_in(peer, "full", "too_far_behind")
+        else:
+            self._let_in(peer, "changes", None, missed, resume.since)
 
     def _reason_for_full(
         self, live: LiveRoom, resume: Resume
@@ -120,15 +133,29 @@ class Arrivals:
         """Read what was missed while nothing new is published, then let the peer in."""
         live = peer.live
         try:
-            async with self._rooms.use(live.id), live.journal.turn():
-                if self._reason_for_full(live, resume) is None:
-                    missed = await self._messages.changed_since(live.id, resume.since, self._replay_limit + 1)
-                    self._let_in(peer, "changes", None, missed, resume.since)
-                else:
-                    self._let_in(peer, "full", self._reason_for_full(live, resume))
+            async with self._rooms.use(live.id):
+                for _ in range(TURNS):
+                    if await self._arrive_now(peer, resume):
+                        return
+            raise StoreUnavailable("the store goes on writing what was given up")
         except (StoreFault, Refusal):
             # The client comes back after a while and finds the store, or the reason at the door.
             peer.connection.hang_up(INTERNAL_FAREWELL)
+
+    async def _arrive_now(self, peer: Peer, resume: Resume) -> bool:
+        """In the room's turn; False when the store holds more than was published, which has to be published first."""
+        live = peer.live
+        async with live.journal.turn():
+            reason = self._reason_for_full(live, resume)
+            if reason is not None:
+                self._let_in(peer, "full", reason)
+                return True
+            missed = await self._messages.changed_since(live.id, resume.since, self._replay_limit + 1)
+            if missed and missed[-1].message.rev > live.state.last_seq:
+                live.journal.dirty = True
+                return False
+            self._bring_up_to_date(peer, resume, missed)
+            return True
 
     def _let_in(
         self,

@@ -194,6 +194,8 @@ class Journal:
         if self._flight is not None or self._working:
             return
         if self.dirty:
+            if self._held:
+                return
             if self._shared.is_store_up():
                 self._work(self._reload())
             else:
@@ -263,9 +265,11 @@ class Journal:
     def give_up(self) -> None:
         """The store has taken too long: the outcome is unknown."""
         if self._flight is not None:
-            self._flight = None
+            flight, self._flight = self._flight, None
             self._shared.landed(self)
             batch, self._batch = self._batch, []
+            # What the store has not begun with, it leaves; the authors will send it again.
+            flight.cancel()
             self._lose_sight(batch)
 
     def _tell(self, steps: list[Published]) -> None:
