@@ -29,7 +29,14 @@ SERVER_DECK = {
     "some readers frozen": 2,
     "garbage sent": 4,
 }
-DATABASE_DECK = {"database killed": 5, "database frozen briefly": 3, "database frozen": 3}
+DATABASE_DECK = {
+    "server killed": 4,
+    "server frozen": 2,
+    "all connections frozen": 1,
+    "database killed": 4,
+    "database frozen briefly": 3,
+    "database frozen": 2,
+}
 FROZEN_SECONDS = (0.3, 3.0)
 READER_FROZEN_SECONDS = (1.0, 9.0)
 # Beyond the store's own time-out, so that the outcome of what was under way is unknown to the server.

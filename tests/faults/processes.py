@@ -21,11 +21,13 @@ START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.02
 TAIL_BYTES = 4_000
-NO_LIMITS = (
+SETTINGS = (
     "--messages-per-second=0",
     "--registrations-per-minute=0",
     "--connections-per-address=0",
     "--connections-per-user=0",
+    # Smaller than the default, so that a reader frozen for some seconds is hung up on and has to come back.
+    "--queue-bytes=262144",
 )
 
 
@@ -109,7 +111,7 @@ class Server(Process):
 
     def __init__(self, data: Path, port: int, *, mongo_url: str = "", planted: str = "") -> None:
         entry = ["tests/faults/planted.py", planted] if planted else ["main.py"]
-        command = [sys.executable, *entry, f"--port={port}", f"--data-dir={data}", *NO_LIMITS]
+        command = [sys.executable, *entry, f"--port={port}", f"--data-dir={data}", *SETTINGS]
         if mongo_url:
             command.append(f"--mongo-url={mongo_url}")
         super().__init__("the server", command, data.parent / "server.log")
