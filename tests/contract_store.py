@@ -149,8 +149,14 @@ class StoreContract:
         assert await backend.scan(BARE, {}) == [Document(id, {}, body + b" ")]
         assert await backend.delete(BARE, id)
 
-    @pytest.mark.parametrize("at", [0, 1, -1, 2**31, 2**53 + 1, BIGGEST, -BIGGEST - 1])
-    @pytest.mark.parametrize("word", ["", "a", "中文", "😀", "$a.b", "'\"\\", "w" * 512, "1"])
+    @pytest.mark.parametrize(
+        ("word", "at"),
+        [
+            *((word, 1) for word in ("", "a", "中文", "😀", "$a.b", "'\"\\%", "w" * 512, "1", "null")),
+            *(("w", at) for at in (0, -1, 2**31, 2**53 + 1, BIGGEST, -BIGGEST - 1)),
+        ],
+        ids=lambda value: repr(value)[:8],
+    )
     @on_backend
     async def test_keys_are_found_as_they_were_stored(self, backend: Backend, at: int, word: str) -> None:
         stored = note("n", word, at)

@@ -207,6 +207,17 @@ def test_closing_copies_the_log(made: Path) -> None:
     assert sorted(path.name for path in made.iterdir()) == [DATABASE_FILE, "heartlink.lock"]
 
 
+def test_closing_answers_those_who_read(made: Path) -> None:
+    async def go() -> None:
+        async with opened(made) as backend:
+            reads = [asyncio.ensure_future(backend.scan(ROWS, {"room": "a"}, Span("seq"))) for _ in range(200)]
+            await asyncio.sleep(0)
+        assert {len(found) for found in await asyncio.gather(*reads)} == {199}
+
+    asyncio.run(go())
+    assert sorted(path.name for path in made.iterdir()) == [DATABASE_FILE, "heartlink.lock"]
+
+
 def test_a_checkpoint_in_between_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writers, readers and checkpoints at once, as fast as they go."""
     for name in ("LOOK_SECONDS", "CHECKPOINT_SECONDS"):
@@ -235,8 +246,7 @@ def test_a_lost_event_loop_is_no_error_of_the_writer(tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING):
         asyncio.run(go())
         assert backend._threads is not None
-        backend._release()
-        backend._threads.shutdown()
+        backend._release(backend._threads)
         backend._folder.close()
     with beside(tmp_path) as connection:
         assert connection.execute("select count(*) from rows").fetchall() == [(1,)]

@@ -40,7 +40,7 @@ def id_of(text: str, number: int) -> str:
 
 
 class Document(NamedTuple):
-    """One stored document: id (at most 512 bytes), declared keys, body (UTF-8 JSON text)."""
+    """One stored document: id (at most 512 bytes), declared keys (without NUL), body (UTF-8 JSON text)."""
 
     id: str
     keys: Mapping[str, KeyValue]

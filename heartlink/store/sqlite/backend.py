@@ -72,8 +72,7 @@ class SqliteBackend:
         threads, self._threads = self._threads, None
         if threads is not None:
             self._hand_over()
-            await self._loop.run_in_executor(threads, self._release)
-            threads.shutdown()
+            await self._loop.run_in_executor(None, self._release, threads)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -253,7 +252,9 @@ class SqliteBackend:
             "Put it aside together with its -wal and -shm files, and restore your last copy or start anew.",
         )
 
-    def _release(self) -> None:
+    def _release(self, threads: ThreadPoolExecutor) -> None:
+        # Reads that wait are answered first: only then every connection is back, and can be closed.
+        threads.shutdown()
         if self._checkpointer is not None:
             self._checkpointer.stop()
         while not self._readers.empty():
