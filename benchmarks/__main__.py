@@ -65,6 +65,8 @@ class Bench:
             plan = write_plan(workload, server.dialect, seats, server.port, server.pids(), self.seconds)
             figures = generate_load(self.program, plan, self.core, self.seconds)
             run = Run(number, key, workload.name, figures=figures)
+            if run.late:  # what it still has to do must not fall into the next run
+                server.stop()
         except RunFailed as problem:
             server.stop()
             run = Run(number, key, workload.name, failure=str(problem))

@@ -14,7 +14,7 @@ from benchmarks.workloads import CONTENT_BYTES, Workload
 
 SOURCES = Path(__file__).parent / "c"
 COMPILE_TIMEOUT_SECONDS = 60
-DRAIN_SECONDS = 75
+DRAIN_SECONDS = 40
 # What connecting, settling, warming up and parting may take on top, all of it bounded in the generator too.
 AROUND_SECONDS = 160
 

@@ -35,6 +35,12 @@ class Run:
         return busy
 
     @property
+    def late(self) -> int:
+        """Deliveries that a slow server still owed when the time to wait for them was over."""
+        late: int = self.figures.get("late", 0)
+        return late
+
+    @property
     def kib_per_connection(self) -> float:
         """Resident memory that one idle connection costs the server."""
         grown = self.figures["resident_after_kib"] - self.figures["resident_before_kib"]
@@ -165,6 +171,13 @@ def render_page(
         render_latencies(results, servers),
         "Goals:\n" + "\n".join(goals),
     ]
+    late = [
+        f"- round {run.round}, {run.server}, {run.workload}: {run.late} deliveries were still to come"
+        for run in results.runs
+        if run.late
+    ]
+    if late:
+        parts.append("Runs cut short, their figures are of what had come:\n" + "\n".join(late))
     if failures:
         parts.append("Runs without figures:\n" + "\n".join(failures))
     return "\n\n".join(parts)
