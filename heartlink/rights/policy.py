@@ -48,7 +48,9 @@ class Policy:
         self._by_subject: defaultdict[Subject, dict[str, Grant]] = defaultdict(dict)
         self._memberships: defaultdict[UserId, dict[RoomId, Member]] = defaultdict(dict)
         self._subjects_by_pattern: defaultdict[str, Counter[Subject]] = defaultdict(Counter)
+        self._members: defaultdict[RoomId, dict[UserId, Member]] = defaultdict(dict)
         self._rights: dict[Who, Rights] = {}
+        self._effective: dict[Who, Effective] = {}
 
     # Asking
 
@@ -114,14 +116,30 @@ class Policy:
         return tuple(sorted(shown, key=lambda menu: (menu.sort_order, menu.key)))
 
     def effective(self, who: Who) -> Effective:
-        """What a subject's rights come to."""
-        roles = () if who is None else self.roles_of.get(who, ())
-        return Effective(roles, normal_form(self.rights(who).said), self.menus_of(who))
+        """What a subject's rights come to; remembered until a change touches them."""
+        found = self._effective.get(who)
+        if found is None:
+            roles = () if who is None else self.roles_of.get(who, ())
+            entries = normal_form(self.rights(who).said)
+            found = self._effective[who] = Effective(roles, entries, self.menus_of(who))
+        return found
+
+    def members_of(self, room_id: RoomId) -> Mapping[UserId, Member]:
+        """Everybody who belongs to a room, in the order in which they came; follows every change."""
+        return self._members[room_id]
 
     # Changing
 
-    def change(self, changes: Sequence[AnyChange]) -> list[Delta]:
-        """Apply changes together; the deltas of those whose effective rights, roles or menus they changed."""
+    def change(self, changes: Sequence[AnyChange], known: Sequence[Delta] | None = None) -> list[Delta]:
+        """Apply changes together; the deltas of those whose effective rights, roles or menus they changed.
+
+        Who has worked the deltas out already (on this very state) gives them as ``known``.
+        """
+        if known is not None:
+            for step in changes:
+                self.apply(step)
+            self._effective.update((delta.who, delta.new) for delta in known)
+            return list(known)
         # Whoever comes within reach of one change by another of the same commit is within reach of that other.
         touched = set[Who]().union(*map(self.reach, changes))
         old = {who: self.effective(who) for who in touched}
@@ -136,6 +154,7 @@ class Policy:
         undo = self._make(change)
         for who in reached | self.reach(change):
             self._rights.pop(who, None)
+            self._effective.pop(who, None)
         return undo
 
     def reach(self, change: AnyChange) -> set[Who]:
@@ -254,9 +273,10 @@ class Policy:
             case SetMember(room_id, user_id, role, joined_at_ms):
                 member = self._memberships[user_id].pop(room_id, None)
                 if role is not None:
-                    self._memberships[user_id][room_id] = Member(
-                        room_id=room_id, user_id=user_id, role=role, joined_at_ms=joined_at_ms
-                    )
+                    made = Member(room_id=room_id, user_id=user_id, role=role, joined_at_ms=joined_at_ms)
+                    self._memberships[user_id][room_id] = self._members[room_id][user_id] = made
+                else:
+                    self._members[room_id].pop(user_id, None)
                 if member is None:
                     return SetMember(room_id, user_id, None)
                 return SetMember(room_id, user_id, member.role, member.joined_at_ms)

@@ -20,4 +20,6 @@ MESSAGES = Collection(
     id_from=("room", "seq"),
 )
 
-ALL = (META, USERS, ENDED_SESSIONS, ROOMS, MEMBERS, GRANTS, INVITES, RECEIPTS, MESSAGES)
+POLICY_COMMITS = Collection("policy_commits", integer=("version",), unique=(("version",),))
+
+ALL = (META, USERS, ENDED_SESSIONS, ROOMS, MEMBERS, GRANTS, INVITES, RECEIPTS, MESSAGES, POLICY_COMMITS)

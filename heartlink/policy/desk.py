@@ -1,0 +1,212 @@
+"""The one place where the policy changes: checked, numbered, stored, and then, in one turn, acted upon.
+
+A commit whose outcome is unknown makes the desk *dirty*: before anything else it reads what the store holds above its
+version, and acts on that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+from heartlink.errors import DuplicateKey, Refusal, StoreFault, not_saved
+from heartlink.model import User, UserId
+from heartlink.policy.history import History, Step
+from heartlink.rights.changes import AnyChange, DropGrant, PutGrant
+from heartlink.rights.checking import check_change
+from heartlink.rights.deltas import Delta, Who
+from heartlink.rights.policy import Policy
+from heartlink.store.policy import COMMITS_PER_READ, Commit, Commits
+
+REPLAYED_COMMITS: Final = 2000
+"""At start the steps of this many last commits are worked out again, for clients that were away."""
+
+RETRY_SECONDS: Final = 0.5
+"""How long an expiry waits that could not be stored."""
+
+Listener = Callable[[Commit, list[Step]], None]
+"""Acts on a commit: called in the turn in which it counts, without an await in between."""
+
+Proposal = Callable[[Policy], Sequence[AnyChange]]
+"""What shall be changed, worked out at the last step; raises the Refusal that keeps it from being done."""
+
+
+class Desk:
+    """Commits changes of the policy, one after the other."""
+
+    def __init__(self, policy: Policy, commits: Commits, *, clock: Callable[[], int], save_seconds: float) -> None:
+        self.policy = policy
+        self.history = History()
+        self.version = 0
+        self._commits = commits
+        self._clock = clock
+        self._save_seconds = save_seconds
+        self._turn = asyncio.Lock()
+        self._listeners: list[Listener] = []
+        self._is_dirty = False
+        self._expiries: list[tuple[int, str]] = []
+        self._new_expiry = asyncio.Event()
+
+    def on_commit(self, listener: Listener) -> None:
+        """Have every commit acted upon; listeners are called in the order in which they came."""
+        self._listeners.append(listener)
+
+    # Opening
+
+    async def open(self, users: Sequence[UserId]) -> None:
+        """Read all commits, and commit what has expired meanwhile; call before anybody is let in."""
+        self.policy.users.update(users)
+        commits = [commit async for commit in self._all()]
+        replayed = len(commits) - REPLAYED_COMMITS
+        for index, commit in enumerate(commits):
+            if index < replayed:
+                for change in commit.changes:
+                    self.policy.apply(change)
+                for touched in commit.touched:
+                    self.history.note(UserId(touched) or None, commit.version)
+            else:
+                for delta in self.policy.change(commit.changes):
+                    self.history.add(commit.version, delta, commit.why)
+            self.version = commit.version
+        for grant in self.policy.grants.values():
+            self._expect(PutGrant(grant))
+        await self.expire()
+
+    async def _all(self) -> AsyncIterator[Commit]:
+        version = 0
+        while True:
+            commits = await self._commits.after(version)
+            for commit in commits:
+                yield commit
+            if len(commits) < COMMITS_PER_READ:
+                return
+            version = commits[-1].version
+
+    async def add_user(self, user_id: UserId) -> None:
+        """Somebody has an account from now on; not while a commit is under way."""
+        async with self._turn:
+            self.policy.users.add(user_id)
+
+    # Committing
+
+    async def commit(self, propose: Proposal, *, by: User | None, why: str) -> Commit | None:
+        """Check, number, store and act; None when nothing was to be changed. Raises Refusals, also ``not_saved``."""
+        async with self._turn:
+            if self._is_dirty:
+                await self._reload()
+            changes = tuple(propose(self.policy))
+            if not changes:
+                return None
+            undo, deltas = self._try(changes)
+            commit = Commit(
+                version=self.version + 1,
+                at_ms=self._clock(),
+                by=by.id if by else None,
+                by_name=by.username if by else "",
+                why=why,
+                changes=changes,
+                undo=undo,
+                touched=tuple(delta.who or "" for delta in deltas),
+            )
+            try:
+                async with asyncio.timeout(self._save_seconds):
+                    await self._commits.add(commit)
+            except (StoreFault, TimeoutError) as error:
+                self._is_dirty = True
+                if isinstance(error, DuplicateKey):
+                    await self._reload()
+                raise not_saved() from None
+            self._act(commit, deltas)
+            return commit
+
+    def preview(self, changes: Sequence[AnyChange]) -> list[Delta]:
+        """What changes would change, for everybody; nothing is changed."""
+        return self._try(changes)[1]
+
+    def _try(self, changes: Sequence[AnyChange]) -> tuple[tuple[AnyChange, ...], list[Delta]]:
+        """What undoes changes, and the deltas they would make; the policy stays as it is."""
+        undo: list[AnyChange] = []
+        touched = set[Who]().union(*map(self.policy.reach, changes))
+        old = {who: self.policy.effective(who) for who in touched}
+        try:
+            for change in changes:
+                check_change(self.policy, change, self._clock())
+                undo.insert(0, self.policy.apply(change))
+            deltas = [Delta(who, old[who], self.policy.effective(who)) for who in touched]
+        finally:
+            for step in undo:
+                self.policy.apply(step)
+        return tuple(undo), [delta for delta in deltas if delta.old != delta.new]
+
+    def _act(self, commit: Commit, known: list[Delta] | None = None) -> None:
+        """Make a stored commit count: from here to the end of the listeners there is no await."""
+        deltas = self.policy.change(commit.changes, known)
+        self.version = commit.version
+        steps = [self.history.add(commit.version, delta, commit.why) for delta in deltas]
+        for change in commit.changes:
+            self._expect(change)
+        for listener in self._listeners:
+            listener(commit, steps)
+
+    async def recover(self) -> None:
+        """The store is back: act on what it holds and we have not heard of."""
+        async with self._turn:
+            if self._is_dirty:
+                await self._reload()
+
+    async def _reload(self) -> None:
+        """Read and act on what the store holds above our version."""
+        try:
+            async with asyncio.timeout(self._save_seconds):
+                for commit in await self._commits.after(self.version):
+                    self._act(commit)
+        except (StoreFault, TimeoutError):
+            raise not_saved() from None
+        self._is_dirty = False
+
+    # Expiring
+
+    def _expect(self, change: AnyChange) -> None:
+        if isinstance(change, PutGrant) and change.grant.expires_at_ms is not None:
+            heapq.heappush(self._expiries, (change.grant.expires_at_ms, change.grant.id))
+            self._new_expiry.set()
+
+    async def expire(self) -> None:
+        """Commit the end of every grant whose time is over."""
+        now_ms = self._clock()
+        due: list[str] = []
+        while self._expiries and self._expiries[0][0] <= now_ms:
+            due.append(heapq.heappop(self._expiries)[1])
+
+        def over(policy: Policy) -> list[AnyChange]:
+            grants = (policy.grants.get(id) for id in dict.fromkeys(due))
+            return [
+                DropGrant(grant.id)
+                for grant in grants
+                if grant is not None and grant.expires_at_ms is not None and grant.expires_at_ms <= now_ms
+            ]
+
+        try:
+            await self.commit(over, by=None, why="its time was over")
+        except Refusal:
+            for id in due:
+                heapq.heappush(self._expiries, (now_ms, id))
+            raise
+
+    async def keep_time(self) -> None:
+        """End timed grants at their time; runs as long as the server."""
+        while True:
+            self._new_expiry.clear()
+            wait_seconds = (self._expiries[0][0] - self._clock()) / 1000 if self._expiries else None
+            if wait_seconds is not None and wait_seconds <= 0:
+                try:
+                    await self.expire()
+                except Refusal:
+                    await asyncio.sleep(RETRY_SECONDS)
+                continue
+            try:
+                await asyncio.wait_for(self._new_expiry.wait(), wait_seconds)
+            except TimeoutError:
+                continue
