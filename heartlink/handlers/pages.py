@@ -59,9 +59,9 @@ class ChatPage(PageHandler):
             return
         others = [member.display_name for member in room.members if member.user_id != user.id]
         data: dict[str, Any] = {
-            "room_id": room.id,
+            "room": {"id": room.id, "name": room.name, "kind": room.kind, "status": room.status},
+            "capabilities": room.capabilities,
             "members": room.members,
-            "members_count": room.members_count,
             "unread": room.unread,
             "read_up_to": room.read_up_to,
         }

@@ -54,7 +54,9 @@ class Person:
         self.is_connected()
 
     def is_connected(self) -> None:
-        expect(self.page.locator("#connection-words")).to_have_attribute("data-state", "live", timeout=20_000)
+        """In a conversation; the lobby has a line of its own."""
+        words = self.page.locator(".chat-page #connection-words")
+        expect(words).to_have_attribute("data-state", "live", timeout=20_000)
 
     def is_cut_off(self) -> None:
         expect(self.page.locator("#connection-words")).to_have_attribute("data-state", "waiting")

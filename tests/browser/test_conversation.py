@@ -223,5 +223,8 @@ def test_leaving_the_room_behind(cast: Cast, server: Server) -> None:
     ann.page.locator("#confirm-yes").click()
     expect(cid.page.locator("#composer-closed")).to_contain_text("This room was ended")
     expect(cid.message("only cid hears this")).to_be_visible()
+    cid.page.reload()
+    expect(cid.page.locator("#composer-closed")).to_contain_text("This room was ended")
+    cid.hears("only cid hears this")
     cid.goes_to("/")
     expect(cid.page.locator("#rooms-empty")).to_be_visible()

@@ -94,7 +94,12 @@ class PageHandler(BaseHandler):
             "languages": LANGUAGES,
             "page_json": self.page_json,
             "page_data": {},
+            "modules": self.modules,
         }
+
+    def modules(self, names: tuple[str, ...]) -> list[str]:
+        """Addresses of scripts that a page will need, as modules import each other: without a version."""
+        return [f"{self.settings.get('static_url_prefix', '/static/')}js/{name}.js" for name in names]
 
     @property
     def theme(self) -> str:

@@ -21,7 +21,10 @@ export class HeartLinkError extends Error {
     if (error && typeof error.code === "string") {
       return new HeartLinkError(error.code, error.message, { ...error, status, retryAfterSeconds });
     }
-    return new HeartLinkError("unexpected_answer", `The server answered with status ${status}.`, { status, retryAfterSeconds });
+    return new HeartLinkError("unexpected_answer", `The server answered with status ${status}.`, {
+      status,
+      retryAfterSeconds,
+    });
   }
 
   /** From an `error` frame. */
@@ -38,8 +41,22 @@ export class HeartLinkError extends Error {
 
   /** True when the same request may succeed later, unchanged. */
   get isTemporary() {
-    return TEMPORARY_CODES.has(this.code) || this.status === 429 || this.status === 502 || this.status === 503 || this.status === 504;
+    return (
+      TEMPORARY_CODES.has(this.code) ||
+      this.status === 429 ||
+      this.status === 502 ||
+      this.status === 503 ||
+      this.status === 504
+    );
   }
 }
 
-const TEMPORARY_CODES = new Set(["unreachable", "no_answer", "closed", "not_saved", "rate_limited", "internal_error", "draining"]);
+const TEMPORARY_CODES = new Set([
+  "unreachable",
+  "no_answer",
+  "closed",
+  "not_saved",
+  "rate_limited",
+  "internal_error",
+  "draining",
+]);

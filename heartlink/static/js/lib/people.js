@@ -65,7 +65,11 @@ export class People {
   isTyping(userId, username, what) {
     clearTimeout(this.#typing.get(userId)?.timer);
     const member = this.#byId.get(userId) ?? { user_id: userId, username, display_name: username };
-    this.#typing.set(userId, { member, what, timer: setTimeout(() => this.stoppedTyping(userId), TYPING_ENDS_AFTER_MS) });
+    this.#typing.set(userId, {
+      member,
+      what,
+      timer: setTimeout(() => this.stoppedTyping(userId), TYPING_ENDS_AFTER_MS),
+    });
     this.#changed();
   }
 

@@ -37,7 +37,11 @@ export class Rest {
     const isUnsafe = method !== "GET";
     const headers = await this.#headers(isUnsafe);
     if (isUnsafe && body !== undefined) headers["Content-Type"] = "application/json";
-    const response = await this.#fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const response = await this.#fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
     if (response.status === 204) return null;
     const answer = await response.json().catch(() => null);
     if (!response.ok) {
@@ -70,12 +74,17 @@ export class Rest {
 
   // --- account
   register(username, password, display_name) {
-    return this.request("POST", "/api/auth/register", { username, password, ...(display_name ? { display_name } : {}) });
+    return this.request("POST", "/api/auth/register", {
+      username,
+      password,
+      ...(display_name ? { display_name } : {}),
+    });
   }
   login = (username, password) => this.request("POST", "/api/auth/login", { username, password });
   refresh = () => this.request("POST", "/api/auth/refresh", {});
   logout = () => this.request("POST", "/api/auth/logout", {});
-  changePassword = (old_password, new_password) => this.request("POST", "/api/auth/password", { old_password, new_password });
+  changePassword = (old_password, new_password) =>
+    this.request("POST", "/api/auth/password", { old_password, new_password });
   me = () => this.request("GET", "/api/me");
   updateMe = (changes) => this.request("PATCH", "/api/me", changes);
   findUsers = (query, limit = 20) => this.request("GET", `/api/users?q=${encodeURIComponent(query)}&limit=${limit}`);
@@ -89,7 +98,8 @@ export class Rest {
   updateRoom = (roomId, changes) => this.request("PATCH", roomPath(roomId), changes);
   endRoom = (roomId) => this.request("DELETE", roomPath(roomId));
   join = (roomId) => this.request("POST", roomPath(roomId, "members"), {});
-  addMember = (roomId, username, role) => this.request("POST", roomPath(roomId, "members"), { username, ...(role ? { role } : {}) });
+  addMember = (roomId, username, role) =>
+    this.request("POST", roomPath(roomId, "members"), { username, ...(role ? { role } : {}) });
   setRole = (roomId, userId, role) => this.request("PATCH", roomPath(roomId, "members", userId), { role });
   removeMember = (roomId, userId) => this.request("DELETE", roomPath(roomId, "members", userId));
   invites = (roomId) => this.request("GET", roomPath(roomId, "invites"));
@@ -108,7 +118,8 @@ export class Rest {
   }
   editMessage = (roomId, id, content) => this.request("PATCH", roomPath(roomId, "messages", id), { content });
   deleteMessage = (roomId, id) => this.request("DELETE", roomPath(roomId, "messages", id));
-  react = (roomId, id, emoji, on) => this.request(on ? "PUT" : "DELETE", roomPath(roomId, "messages", id, "reactions", emoji));
+  react = (roomId, id, emoji, on) =>
+    this.request(on ? "PUT" : "DELETE", roomPath(roomId, "messages", id, "reactions", emoji));
 
   // Uploads (POST /api/rooms/<id>/files) and the permission questions (/api/permissions/…) take their place here.
 }

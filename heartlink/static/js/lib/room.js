@@ -1,8 +1,10 @@
 import { Backoff } from "./backoff.js";
+import { ReadCursor } from "./cursor.js";
 import { Emitter } from "./emitter.js";
 import { HeartLinkError } from "./errors.js";
 import { Outbox } from "./outbox.js";
 import { People } from "./people.js";
+import { Position } from "./position.js";
 import { Sender } from "./sender.js";
 import { ReconnectingSocket } from "./socket.js";
 import { Timeline } from "./timeline.js";
@@ -11,7 +13,6 @@ const PAGE_SIZE = 50;
 const LARGEST_PAGE = 200;
 const MOST_PAGES_FOR_ONE_JUMP = 50;
 const TYPING_EVERY_MS = 3000;
-const READ_EVERY_MS = 400;
 /** Frame type -> what the room does with it; filled inside the class, where its private parts are in reach. */
 let FRAMES = {};
 
@@ -33,15 +34,11 @@ export class Room extends Emitter {
   #sender;
   #storage;
   #scope;
-  #position = null;
-  #epoch = null;
-  #replay = null;
+  #position = new Position();
+  #cursor;
   #generation = 0;
   #farewell = null;
   #typingSentAt = 0;
-  #readWanted = 0;
-  #readSent = 0;
-  #readTimer = null;
   #olderPage = null;
 
   /** Made by `HeartLink.room`, which knows the addresses and who speaks. */
@@ -64,7 +61,7 @@ export class Room extends Emitter {
     this.outbox = new Outbox({ scope, storage, tabId });
     this.outbox.on("change", () => this.emit("outbox", null));
     this.#socket = new ReconnectingSocket({
-      address: () => address(id, this.#position === null ? {} : { since: this.#position, epoch: this.#epoch }),
+      address: () => address(id, this.#position.query),
       explain: () => rest.explainSocket(`/ws/chat/${encodeURIComponent(id)}/`),
       renew,
       pingSeconds,
@@ -75,10 +72,21 @@ export class Room extends Emitter {
       send: (frame) => this.#socket.send(frame),
       noAnswer: () => this.#socket.restart("no_answer"),
     });
+    this.#cursor = new ReadCursor({
+      send: (upTo) => this.#socket.send({ type: "read_status", up_to: upTo }),
+      known: () => this.people.get(this.me.id)?.read_up_to ?? 0,
+    });
     this.#socket.on("state", (state) => this.#followSocket(state));
     this.#socket.on("down", ({ code }) => this.#lost(code));
     this.#socket.on("frame", (frame) => this.#receive(frame));
     this.#socket.on("pong", ({ ms }) => this.emit("beat", { kind: "pong", ms }));
+  }
+
+  /** What is known of the room before it is open: {room, members, capabilities}, as in a greeting. */
+  know({ room = {}, members = [], capabilities = [] }) {
+    this.info = { ...this.info, ...room };
+    this.capabilities = new Set(capabilities);
+    this.people.replace(members);
   }
 
   /** Loads the newest page of history, then connects. Never throws: what happens is told by `state`. */
@@ -86,7 +94,7 @@ export class Room extends Emitter {
     if (this.state.name !== "stopped") return;
     const generation = ++this.#generation;
     this.#setState({ name: "connecting" });
-    if (this.#position === null) await this.#loadNewest(generation).catch(() => {});
+    if (!this.#position.isKnown) await this.#loadNewest(generation).catch(() => {});
     if (generation === this.#generation) this.#socket.open();
   }
 
@@ -95,7 +103,7 @@ export class Room extends Emitter {
     this.#socket.close();
     this.#sender.stop();
     this.people.nobodyTypes();
-    clearTimeout(this.#readTimer);
+    this.#cursor.stop();
     this.outbox.dispose();
   }
 
@@ -119,7 +127,8 @@ export class Room extends Emitter {
    */
   send(content, { replyTo = null, messageType = "text" } = {}) {
     const most = this.limits.message_chars;
-    if (!content.trim()) throw new HeartLinkError("invalid_parameters", "The message is empty.", { fix: "Write something." });
+    if (!content.trim())
+      throw new HeartLinkError("invalid_parameters", "The message is empty.", { fix: "Write something." });
     if (most && [...content].length > most) {
       throw new HeartLinkError("too_large", "The message is too long.", { fix: `Stay within ${most} characters.` });
     }
@@ -166,9 +175,7 @@ export class Room extends Emitter {
 
   /** Everything up to this message was seen. Sent soon, and again after a lost connection. */
   markRead(upTo) {
-    if (upTo <= this.#readWanted) return;
-    this.#readWanted = upTo;
-    this.#readTimer ??= setTimeout(() => this.#sendRead(), READ_EVERY_MS);
+    this.#cursor.raise(upTo);
   }
 
   /** @param {"online" | "busy" | "away" | "offline"} status */
@@ -219,10 +226,7 @@ export class Room extends Emitter {
     const page = await this.#rest.messages(this.id, { limit: PAGE_SIZE });
     if (generation !== this.#generation) return;
     this.timeline.replace(page.messages, page.has_more);
-    if (this.#position === null) {
-      this.#position = page.last_seq;
-      this.#epoch = page.epoch;
-    }
+    if (!this.#position.isKnown) this.#position.begin(page.last_seq, page.epoch);
     this.#acknowledgeAll(page.messages);
     this.emit("history", null);
   }
@@ -264,10 +268,10 @@ export class Room extends Emitter {
 
   #lost(code) {
     this.#generation += 1;
-    this.#replay = null;
+    this.#position.interrupt();
     if (code === 1009) this.#sender.refuseInFlight("too_large", "The message is larger than the server takes.");
     this.#sender.stop();
-    this.#readSent = 0;
+    this.#cursor.forget();
     this.#typingSentAt = 0;
     this.people.nobodyTypes();
   }
@@ -275,19 +279,12 @@ export class Room extends Emitter {
   #goLive() {
     this.#setState({ name: "live" });
     this.#sender.start();
-    if (this.#readWanted) this.#sendRead();
-  }
-
-  #sendRead() {
-    clearTimeout(this.#readTimer);
-    this.#readTimer = null;
-    const known = Math.max(this.#readSent, this.people.get(this.me.id)?.read_up_to ?? 0);
-    if (this.#readWanted <= known) return;
-    if (this.#socket.send({ type: "read_status", up_to: this.#readWanted })) this.#readSent = this.#readWanted;
+    this.#cursor.tell();
   }
 
   #acknowledgeAll(messages) {
-    for (const message of messages) if (message.is_own && message.client_id) this.#sender.acknowledge(message.client_id);
+    for (const message of messages)
+      if (message.is_own && message.client_id) this.#sender.acknowledge(message.client_id);
   }
 
   // --- what arrives
@@ -307,45 +304,24 @@ export class Room extends Emitter {
     this.#setCapabilities(frame.capabilities ?? []);
     this.emit("room", this.info);
     this.emit("beat", { kind: "greeting" });
-    if (frame.resume === "changes") {
-      this.#replay = { upTo: frame.last_seq, waiting: [] };
-      return;
-    }
-    if (this.#epoch !== null && frame.epoch !== this.#epoch) this.timeline.clear();
-    if (frame.resume_reason === "ahead_of_server") this.timeline.clear();
-    this.#position = frame.last_seq;
-    this.#epoch = frame.epoch;
+    const following = this.#position.greet(frame);
+    if (following === "replay") return;
+    if (following === "other_history") this.timeline.clear();
     this.#reload();
   }
 
   #caughtUp(frame) {
-    const { waiting } = this.#replay ?? { waiting: [] };
-    this.#replay = null;
-    this.#position = Math.max(this.#position, frame.last_seq);
+    const held = this.#position.caughtUp(frame.last_seq);
     this.#goLive();
-    for (const held of waiting) this.#take(held);
+    for (const one of held) this.#take(one);
   }
 
-  /** Live frames come in the order of their numbers and without holes; a replay has each message once, in its last form. */
   #take(frame) {
-    const rev = frame.message.rev;
-    if (frame.duplicate) return this.#apply(frame);
-    if (this.#replay) {
-      if (rev > this.#replay.upTo) {
-        this.#replay.waiting.push(frame);
-        return;
-      }
-      this.#position = Math.max(this.#position, rev);
-      this.#apply(frame);
-      return;
-    }
-    if (rev > this.#position + 1) {
-      this.emit("gap", { expected: this.#position + 1, got: rev });
-      this.#socket.restart("gap");
-      return;
-    }
-    this.#position = Math.max(this.#position, rev);
-    this.#apply(frame);
+    const verdict = this.#position.take(frame);
+    if (verdict === "apply") this.#apply(frame);
+    if (verdict !== "gap") return;
+    this.emit("gap", { expected: this.#position.expected, got: frame.message.rev });
+    this.#socket.restart("gap");
   }
 
   #apply({ message, change = "edited" }) {
@@ -359,7 +335,7 @@ export class Room extends Emitter {
 
   #read(frame) {
     const rose = this.people.read(frame.user_id, frame.up_to);
-    if (rose && frame.user_id === this.me.id) this.#readWanted = Math.max(this.#readWanted, frame.up_to);
+    if (rose && frame.user_id === this.me.id) this.#cursor.follow(frame.up_to);
   }
 
   #setCapabilities(capabilities) {
@@ -395,7 +371,10 @@ export class Room extends Emitter {
   #remember(event, frame) {
     const because = Array.isArray(frame.because) ? frame.because.join(" ") : (frame.because ?? frame.message ?? "");
     const code = event === "ended" ? "ended" : "forbidden";
-    this.#farewell = new HeartLinkError(code, because || (event === "ended" ? "This room was ended." : "You may no longer be here."));
+    this.#farewell = new HeartLinkError(
+      code,
+      because || (event === "ended" ? "This room was ended." : "You may no longer be here."),
+    );
     if (event === "ended") this.#mergeRoom({ status: "ended" });
     this.emit(event, frame);
   }
@@ -419,7 +398,8 @@ export class Room extends Emitter {
         room.people.stoppedTyping(frame.user_id);
         room.people.update(frame.user_id, { status: "offline", last_seen: frame.last_seen });
       },
-      presence: (room, frame) => room.people.update(frame.user_id, { status: frame.status, last_seen: frame.last_seen }),
+      presence: (room, frame) =>
+        room.people.update(frame.user_id, { status: frame.status, last_seen: frame.last_seen }),
       member_added: (room, frame) => room.people.add(frame.member),
       member_removed: (room, frame) => room.people.remove(frame.user_id ?? frame.member?.user_id),
       room_updated: (room, frame) => room.#mergeRoom(frame.room ?? {}),
@@ -431,4 +411,3 @@ export class Room extends Emitter {
     };
   }
 }
-

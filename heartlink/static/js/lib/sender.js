@@ -61,7 +61,12 @@ export class Sender {
     const entry = this.#outbox.next;
     if (!entry) return;
     clearTimeout(this.#timer);
-    const frame = { type: "message", content: entry.content, message_type: entry.message_type, client_id: entry.client_id };
+    const frame = {
+      type: "message",
+      content: entry.content,
+      message_type: entry.message_type,
+      client_id: entry.client_id,
+    };
     if (entry.reply_to) frame.reply_to = entry.reply_to.id;
     this.#inFlight = entry.client_id;
     this.#outbox.update(entry.client_id, { state: "sent", attempts: entry.attempts + 1 });
@@ -82,13 +87,18 @@ export class Sender {
   refuse(clientId, error) {
     const entry = this.#outbox.get(clientId);
     if (!entry) return;
-    const isFinal = !SEND_AGAIN.has(error.code) || (error.code === "internal_error" && entry.attempts >= MOST_INTERNAL_ERRORS);
+    const isFinal =
+      !SEND_AGAIN.has(error.code) || (error.code === "internal_error" && entry.attempts >= MOST_INTERNAL_ERRORS);
     const reason = { code: error.code, message: error.message, fix: error.fix };
     this.#outbox.update(clientId, { state: isFinal ? "failed" : "queued", error: reason });
     if (this.#inFlight !== clientId) return;
     this.#settle();
     if (isFinal) this.pump();
-    else this.#timer = setTimeout(() => this.pump(), Math.max(this.#backoff.next(), (error.retryAfterSeconds ?? 0) * 1000));
+    else
+      this.#timer = setTimeout(
+        () => this.pump(),
+        Math.max(this.#backoff.next(), (error.retryAfterSeconds ?? 0) * 1000),
+      );
   }
 
   /** The connection was closed over the frame's size: only what was in flight can have been it. */

@@ -183,7 +183,9 @@ export class ReconnectingSocket extends Emitter {
   }
 
   #afterClose(code, reason) {
-    const error = new HeartLinkError(reason || "closed", CLOSE_SENTENCES[code] ?? "The connection was closed.", { status: code });
+    const error = new HeartLinkError(reason || "closed", CLOSE_SENTENCES[code] ?? "The connection was closed.", {
+      status: code,
+    });
     if (code === 1000) this.#setState({ name: "stopped", error: null });
     else if (code === 4429) this.#waitAndRetry(error, TOO_MANY_WAIT_MS);
     else if (code === 4401) this.#renewOrStop(error);

@@ -52,7 +52,9 @@ export class Attention {
   }
 
   get #isOn() {
-    return "Notification" in window && Notification.permission === "granted" && localStorage.getItem(KEY) === page.user.id;
+    return (
+      "Notification" in window && Notification.permission === "granted" && localStorage.getItem(KEY) === page.user.id
+    );
   }
 
   /** The browser's question is asked here and nowhere else: on a click. */

@@ -7,14 +7,14 @@ import { PeoplePanel } from "./people.js";
 import { beat, showConnection } from "./pulse.js";
 import { keepRooms, unreadTotal, wireNewRoom } from "./rooms.js";
 import { wireSettings } from "./settings.js";
-import { confirmed, el, explain, link, page, roomTitle, t, toastError } from "./ui.js";
+import { confirmed, el, explain, link, page, roomTitle, t, toastError, ready } from "./ui.js";
 
 const LOOK_AT_STORE_EVERY_MS = 2000;
 const AWAY_AFTER_MS = 5 * 60 * 1000;
 const TICK_MS = 500;
 
-const room = await link.room(page.room_id);
-room.people.replace(page.members);
+const room = await link.room(page.room.id);
+room.know(page);
 const notice = document.getElementById("notice");
 let pingMs = null;
 let isStoreDown = false;
@@ -43,7 +43,14 @@ wireNewRoom();
 // --- the room and what one may do in it
 
 async function remove(message) {
-  if (!(await confirmed({ title: t("Delete the message?"), text: t("It disappears for everybody, also where it is quoted."), yes: t("Delete") }))) return;
+  if (
+    !(await confirmed({
+      title: t("Delete the message?"),
+      text: t("It disappears for everybody, also where it is quoted."),
+      yes: t("Delete"),
+    }))
+  )
+    return;
   await room.delete(message.id).catch(toastError);
 }
 
@@ -53,11 +60,11 @@ async function react(message, emoji) {
 }
 
 function drawRoom() {
-  const title = roomTitle({ ...room.info, members: room.people.members.length ? room.people.members : page.members });
+  const title = roomTitle({ ...room.info, members: room.people.members });
   document.getElementById("room-title").textContent = title;
   attention.named(title);
   const here = room.people.members.filter((member) => member.status !== "offline").length;
-  const count = room.people.members.length || page.members_count;
+  const count = room.people.members.length;
   const words = [t(KINDS[room.info.kind] ?? "Group"), count === 1 ? t("one person") : t("{count} people", { count })];
   if (here) words.push(t("{count} here", { count: here }));
   document.getElementById("room-subtitle").textContent = words.join(" · ");
@@ -69,7 +76,8 @@ const KINDS = { private: "Private", group: "Group", public: "Public" };
 function drawComposer() {
   if (room.info.status === "ended") composer.allow(false, t("This room was ended. What was said stays readable."));
   else if (room.state.name === "stopped" && room.state.error) composer.allow(false, explain(room.state.error).sentence);
-  else if (room.capabilities.size && !room.can("chat.send")) composer.allow(false, t("You may read here, but not write."));
+  else if (room.capabilities.size && !room.can("chat.send"))
+    composer.allow(false, t("You may read here, but not write."));
   else composer.allow(true, "");
 }
 
@@ -82,8 +90,10 @@ room.on("capabilities", drawRoom);
 function drawState() {
   const { name, error, retryAt } = room.state;
   if (name === "live" && isStoreDown) showConnection("unsaved", t("Connected, but the server cannot save"));
-  else if (name === "live") showConnection("live", t("Connected"), pingMs === null ? "" : t("There and back in {ms} ms", { ms: pingMs }));
-  else if (name === "connecting") showConnection(wasLost ? "waiting" : "connecting", t(wasLost ? "Reconnecting…" : "Connecting…"));
+  else if (name === "live")
+    showConnection("live", t("Connected"), pingMs === null ? "" : t("There and back in {ms} ms", { ms: pingMs }));
+  else if (name === "connecting")
+    showConnection(wasLost ? "waiting" : "connecting", t(wasLost ? "Reconnecting…" : "Connecting…"));
   else if (name === "catching_up") showConnection("catching_up", t("Catching up…"));
   else if (name === "waiting") showConnection("waiting", waitingWords(retryAt));
   else showConnection("stopped", stoppedWords(error));
@@ -106,13 +116,25 @@ function stoppedWords(error) {
 function drawNotice() {
   const { name, error } = room.state;
   const isLost = wasLost && name !== "live" && name !== "stopped";
-  notice.hidden = !(isLost || (name === "live" && isStoreDown) || (name === "stopped" && error && room.info.status !== "ended"));
+  notice.hidden = !(
+    isLost ||
+    (name === "live" && isStoreDown) ||
+    (name === "stopped" && error && room.info.status !== "ended")
+  );
   notice.dataset.kind = name;
   if (notice.hidden) return;
   let words;
   if (name === "stopped") words = explain(error);
-  else if (isLost) words = { sentence: error ? explain(error).sentence : t("The connection is lost."), fix: t("It comes back by itself. What you write waits here and is sent then.") };
-  else words = { sentence: t("The server cannot save at the moment."), fix: t("What you write waits here and is sent as soon as it can. Nothing is lost.") };
+  else if (isLost)
+    words = {
+      sentence: error ? explain(error).sentence : t("The connection is lost."),
+      fix: t("It comes back by itself. What you write waits here and is sent then."),
+    };
+  else
+    words = {
+      sentence: t("The server cannot save at the moment."),
+      fix: t("What you write waits here and is sent as soon as it can. Nothing is lost."),
+    };
   const text = `${words.sentence} ${words.fix}`;
   if (notice.dataset.text === text) return;
   notice.dataset.text = text;
@@ -200,7 +222,10 @@ for (const [button, side] of drawers) {
   });
 }
 scrim.addEventListener("click", closeDrawers);
-addEventListener("keydown", (event) => event.key === "Escape" && !document.querySelector("dialog[open]") && closeDrawers());
+addEventListener(
+  "keydown",
+  (event) => event.key === "Escape" && !document.querySelector("dialog[open]") && closeDrawers(),
+);
 
 document.getElementById("emoji-button").addEventListener("click", (event) => {
   pickEmoji(event.currentTarget, (emoji) => composer.insert(emoji)).catch(() => {});
@@ -222,6 +247,6 @@ document.addEventListener("visibilitychange", () => {
 
 drawRoom();
 drawState();
+ready();
 room.open();
-room.refresh().catch(() => {});
 if (matchMedia("(min-width: 760px)").matches) composer.focus();

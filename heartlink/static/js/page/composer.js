@@ -58,7 +58,10 @@ export class Composer {
   reply(message) {
     this.cancel();
     this.#replyTo = message;
-    this.#showContext(t("Reply to {name}", { name: message.is_own ? t("yourself") : message.sender_name || message.sender }), message.content);
+    this.#showContext(
+      t("Reply to {name}", { name: message.is_own ? t("yourself") : message.sender_name || message.sender }),
+      message.content,
+    );
     this.focus();
   }
 
@@ -174,19 +177,37 @@ export class Composer {
 
   #suggest(query) {
     const wanted = query?.toLowerCase();
-    this.#suggested = query === null ? [] : this.#room.people.members
-      .filter((member) => member.user_id !== this.#room.me.id)
-      .filter((member) => [member.username, member.display_name].some((name) => name.toLowerCase().includes(wanted)))
-      .slice(0, MOST_SUGGESTIONS);
+    this.#suggested =
+      query === null
+        ? []
+        : this.#room.people.members
+            .filter((member) => member.user_id !== this.#room.me.id)
+            .filter((member) =>
+              [member.username, member.display_name].some((name) => name.toLowerCase().includes(wanted)),
+            )
+            .slice(0, MOST_SUGGESTIONS);
     this.#picked = 0;
     this.#mentions.hidden = !this.#suggested.length;
     this.#drawSuggestions();
   }
 
   #drawSuggestions() {
-    this.#mentions.replaceChildren(...this.#suggested.map((member, index) =>
-      el("li", { role: "option", "aria-selected": String(index === this.#picked), id: `mention-${index}`, data: { name: member.username } },
-        avatar({ id: member.user_id, name: member.display_name, url: member.avatar_url }), member.display_name, el("span", { class: "muted" }, `@${member.username}`))));
+    this.#mentions.replaceChildren(
+      ...this.#suggested.map((member, index) =>
+        el(
+          "li",
+          {
+            role: "option",
+            "aria-selected": String(index === this.#picked),
+            id: `mention-${index}`,
+            data: { name: member.username },
+          },
+          avatar({ id: member.user_id, name: member.display_name, url: member.avatar_url }),
+          member.display_name,
+          el("span", { class: "muted" }, `@${member.username}`),
+        ),
+      ),
+    );
     if (this.#suggested.length) this.#input.setAttribute("aria-activedescendant", `mention-${this.#picked}`);
     else this.#input.removeAttribute("aria-activedescendant");
   }

@@ -1,10 +1,10 @@
-/** The list of messages: keeps the place while older ones load above, follows the newest, and carries the toolbar. */
+/** The list of messages: keeps the place while older ones load above, and follows the newest. */
 import { drawMessage, drawPending, statusMark } from "./message.js";
-import { el, iconButton, t, toastError } from "./ui.js";
+import { MessageTools } from "./tools.js";
+import { t, toastError } from "./ui.js";
 
 const AT_END_PX = 60;
 const LOAD_OLDER_WITHIN_PX = 700;
-const QUICK_REACTIONS = ["👍", "❤️", "😂"];
 
 export class Conversation {
   #room;
@@ -16,7 +16,7 @@ export class Conversation {
   #pending = document.getElementById("pending");
   #edge = document.getElementById("history-edge");
   #toLatest = document.getElementById("to-latest");
-  #toolbar = null;
+  #tools;
   #firstUnreadId = null;
   #unseen = 0;
   #isFollowing = true;
@@ -30,18 +30,13 @@ export class Conversation {
   constructor(room, actions) {
     this.#room = room;
     this.#actions = actions;
+    this.#tools = new MessageTools(room, this, { ...actions, jump: (id) => this.jumpTo(id) });
     room.on("history", () => this.#drawAll());
     room.on("message", (message) => this.#arrived(message));
     room.on("change", ({ message }) => this.#changed(message));
     room.on("outbox", () => this.#drawPending());
     room.on("people", () => this.#drawStatuses());
-    room.on("capabilities", () => this.#hideToolbar());
     this.#frame.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    this.#frame.addEventListener("click", (event) => this.#clicked(event));
-    this.#frame.addEventListener("keydown", (event) => this.#pressed(event));
-    this.#frame.addEventListener("pointerover", (event) => event.pointerType === "mouse" && this.#showToolbar(event.target.closest(".message")));
-    this.#frame.addEventListener("pointerleave", () => this.#frame.contains(document.activeElement) || this.#hideToolbar());
-    this.#frame.addEventListener("focusin", (event) => this.#showToolbar(event.target.closest(".message")));
     this.#toLatest.addEventListener("click", () => this.toLatest());
     new ResizeObserver(() => this.#isFollowing && this.#toEnd()).observe(this.#frame);
     document.addEventListener("visibilitychange", () => this.#look());
@@ -76,14 +71,14 @@ export class Conversation {
     const old = message && this.#rows.get(message.id);
     if (!old) return;
     const focused = old.contains(document.activeElement);
-    if (this.#toolbar && old.contains(this.#toolbar)) this.#hideToolbar();
+    this.#tools.leave(old);
     const row = this.#draw(message);
     old.replaceWith(row);
     if (focused) row.querySelector(".message").focus({ preventScroll: true });
   }
 
   #drawAll() {
-    this.#hideToolbar();
+    this.#tools.leave(this.#stored);
     this.#frame.setAttribute("aria-busy", "true");
     this.#rows.clear();
     const messages = this.#room.timeline.messages;
@@ -177,7 +172,10 @@ export class Conversation {
   #drawEdge() {
     const { timeline } = this.#room;
     if (timeline.hasMore) this.#edge.textContent = this.#isLoading ? t("Loading older messages…") : "";
-    else this.#edge.textContent = timeline.size ? t("This is where the conversation begins.") : t("Nobody has said anything yet. Say hello!");
+    else
+      this.#edge.textContent = timeline.size
+        ? t("This is where the conversation begins.")
+        : t("Nobody has said anything yet. Say hello!");
   }
 
   // --- the place
@@ -213,7 +211,9 @@ export class Conversation {
 
   #drawToLatest() {
     this.#toLatest.hidden = this.#isFollowing || this.#isAtEnd();
-    document.getElementById("to-latest-count").textContent = this.#unseen ? t("{count} new", { count: this.#unseen }) : "";
+    document.getElementById("to-latest-count").textContent = this.#unseen
+      ? t("{count} new", { count: this.#unseen })
+      : "";
   }
 
   async #loadOlder() {
@@ -286,68 +286,17 @@ export class Conversation {
     }
   }
 
-  // --- the toolbar: one for all messages, so that the keyboard meets it only where it is needed
-
-  #showToolbar(article) {
-    const message = article && this.#room.timeline.get(Number(article.dataset.id));
-    if (!message || message.deleted || this.#toolbar?.parentElement === article) return;
-    this.#hideToolbar();
-    const canSend = this.#room.can("chat.send") && this.#room.info.status !== "ended";
-    const canChange = (message.is_own && canSend) || this.#room.can("chat.moderate");
-    const buttons = [];
-    if (canSend) {
-      for (const emoji of QUICK_REACTIONS) {
-        buttons.push(el("button", { type: "button", class: "icon-button quick", "aria-label": t("React with {emoji}", { emoji }), data: { react: emoji } }, emoji));
-      }
-      buttons.push(iconButton("smile", t("React"), (event) => this.#actions.pick(event.currentTarget, message)));
-      buttons.push(iconButton("reply", t("Reply"), () => this.#actions.reply(message)));
-    }
-    if (canChange && message.message_type === "text") buttons.push(iconButton("edit", t("Edit"), () => this.#actions.edit(message)));
-    if (canChange) buttons.push(iconButton("trash", t("Delete"), () => this.#actions.remove(message)));
-    if (!buttons.length) return;
-    this.#toolbar = el("div", { class: "toolbar", role: "toolbar", "aria-label": t("Message actions"), "aria-live": "off" }, ...buttons);
-    article.append(this.#toolbar);
-  }
-
-  #hideToolbar() {
-    this.#toolbar?.remove();
-    this.#toolbar = null;
-  }
-
-  #clicked(event) {
-    const data = (name) => event.target.closest(`[data-${name}]`)?.dataset[name];
-    const article = event.target.closest(".message");
-    if (data("retry")) this.#room.retry(data("retry"));
-    else if (data("discard")) this.#room.discard(data("discard"));
-    else if (data("jump")) this.jumpTo(Number(data("jump")));
-    else if (data("react")) this.#actions.react(this.#room.timeline.get(Number(article.dataset.id)), data("react"));
-    else if (article && !event.target.closest("a, button") && getSelection().isCollapsed) this.#showToolbar(article);
-  }
-
-  /** Up and down walk through the messages; r, e and Delete act on the one that has the focus. */
-  #pressed(event) {
-    if (event.target.closest(".toolbar") && event.key === "Escape") event.target.closest(".message").focus();
-    const article = event.target === this.#frame ? null : event.target.closest(".message");
-    if (event.target !== this.#frame && event.target !== article) return;
-    const message = article && this.#room.timeline.get(Number(article.dataset.id));
-    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (step) {
-      const next = message ? this.#room.timeline.neighbour(message.id, step) : this.#room.timeline.messages.at(-1);
-      if (!next) return;
-      event.preventDefault();
-      this.#rows.get(next.id)?.querySelector(".message").focus();
-      return;
-    }
-    if (!message || message.deleted || event.ctrlKey || event.metaKey || event.altKey) return;
-    const act = { r: "reply", e: "edit", Delete: "remove" }[event.key];
-    const mayChange = message.is_own || this.#room.can("chat.moderate");
-    if (!act || !this.#room.can("chat.send") || (act !== "reply" && !mayChange)) return;
-    event.preventDefault();
-    this.#actions[act](message);
+  /** The drawn message with this id. */
+  articleOf(id) {
+    return this.#rows.get(id)?.querySelector(".message") ?? null;
   }
 
   /** The last message of one's own that can be edited. */
   lastOwn() {
-    return this.#room.timeline.messages.findLast((message) => message.is_own && !message.deleted && message.message_type === "text") ?? null;
+    return (
+      this.#room.timeline.messages.findLast(
+        (message) => message.is_own && !message.deleted && message.message_type === "text",
+      ) ?? null
+    );
   }
 }

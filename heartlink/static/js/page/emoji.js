@@ -50,14 +50,31 @@ async function load() {
     const { groups, emoji } = await answer.json();
     data = {
       groups,
-      emoji: emoji.map(([character, group, label, words]) => ({ character, group, label: label[language.startsWith("zh") ? "zh" : "en"], names: ` ${label.en} ${label.zh} `.toLowerCase(), words: ` ${label.en} ${label.zh} ${words} `.toLowerCase() })),
+      emoji: emoji.map(([character, group, label, words]) => ({
+        character,
+        group,
+        label: label[language.startsWith("zh") ? "zh" : "en"],
+        names: ` ${label.en} ${label.zh} `.toLowerCase(),
+        words: ` ${label.en} ${label.zh} ${words} `.toLowerCase(),
+      })),
     };
   } catch (error) {
     popover.replaceChildren(el("p", { class: "emoji-name" }, t("The server cannot be reached.")));
     throw error;
   }
-  const search = el("input", { class: "input", type: "search", placeholder: t("Search emoji"), "aria-label": t("Search emoji"), autocomplete: "off", on: { input: (event) => draw(event.target.value), keydown: pressed } });
-  grid = el("div", { class: "emoji-grid", tabindex: "-1", on: { click: clicked, pointerover: named, focusin: named, keydown: walked } });
+  const search = el("input", {
+    class: "input",
+    type: "search",
+    placeholder: t("Search emoji"),
+    "aria-label": t("Search emoji"),
+    autocomplete: "off",
+    on: { input: (event) => draw(event.target.value), keydown: pressed },
+  });
+  grid = el("div", {
+    class: "emoji-grid",
+    tabindex: "-1",
+    on: { click: clicked, pointerover: named, focusin: named, keydown: walked },
+  });
   nameLine = el("p", { class: "emoji-name", "aria-live": "off" });
   popover.replaceChildren(el("div", { class: "emoji-search" }, search), grid, nameLine);
 }
@@ -66,26 +83,54 @@ function draw(query) {
   const words = query.trim().toLowerCase().split(/\s+/).filter(Boolean);
   nameLine.textContent = "";
   if (words.length) {
-    const found = data.emoji.filter((entry) => words.every((word) => entry.words.includes(word))).sort((a, b) => rank(a, words) - rank(b, words));
-    grid.replaceChildren(found.length ? cells(found.slice(0, MOST_FOUND)) : el("p", { class: "muted" }, t("Nothing found.")));
+    const found = data.emoji
+      .filter((entry) => words.every((word) => entry.words.includes(word)))
+      .sort((a, b) => rank(a, words) - rank(b, words));
+    grid.replaceChildren(
+      found.length ? cells(found.slice(0, MOST_FOUND)) : el("p", { class: "muted" }, t("Nothing found.")),
+    );
     return;
   }
-  const recent = recentEmoji().map((character) => data.emoji.find((entry) => entry.character === character)).filter(Boolean);
-  const groups = data.groups.flatMap((name, index) => [el("h3", {}, t(name)), cells(data.emoji.filter((entry) => entry.group === index))]);
+  const recent = recentEmoji()
+    .map((character) => data.emoji.find((entry) => entry.character === character))
+    .filter(Boolean);
+  const groups = data.groups.flatMap((name, index) => [
+    el("h3", {}, t(name)),
+    cells(data.emoji.filter((entry) => entry.group === index)),
+  ]);
   grid.replaceChildren(...(recent.length ? [el("h3", {}, t("Recently used")), cells(recent)] : []), ...groups);
   grid.scrollTop = 0;
 }
 
 /** Found in the name comes before found elsewhere, a whole word before a part of one. */
 function rank({ names, words }, wanted) {
-  const places = [(word) => names.includes(` ${word} `), (word) => names.includes(word), (word) => words.includes(` ${word} `)];
+  const places = [
+    (word) => names.includes(` ${word} `),
+    (word) => names.includes(word),
+    (word) => words.includes(` ${word} `),
+  ];
   const place = places.findIndex((isFound) => wanted.every(isFound));
   return place < 0 ? places.length : place;
 }
 
 function cells(entries) {
-  return el("div", { class: "emoji-cells" }, ...entries.map(({ character, label }, index) =>
-    el("button", { type: "button", class: "emoji-cell", "aria-label": label, tabindex: index ? "-1" : "0", data: { emoji: character } }, character)));
+  return el(
+    "div",
+    { class: "emoji-cells" },
+    ...entries.map(({ character, label }, index) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "emoji-cell",
+          "aria-label": label,
+          tabindex: index ? "-1" : "0",
+          data: { emoji: character },
+        },
+        character,
+      ),
+    ),
+  );
 }
 
 function clicked(event) {
@@ -133,7 +178,10 @@ function recentEmoji() {
 
 function remember(emoji) {
   try {
-    localStorage.setItem(RECENT_KEY, JSON.stringify([emoji, ...recentEmoji().filter((one) => one !== emoji)].slice(0, MOST_RECENT)));
+    localStorage.setItem(
+      RECENT_KEY,
+      JSON.stringify([emoji, ...recentEmoji().filter((one) => one !== emoji)].slice(0, MOST_RECENT)),
+    );
   } catch {
     // Nothing is lost but a convenience.
   }

@@ -1,5 +1,5 @@
 /** One button that joins: by an invitation, or a public room. */
-import { explain, exactTime, link, roomUrl, t } from "./ui.js";
+import { explain, exactTime, link, roomUrl, t, ready } from "./ui.js";
 
 for (const time of document.querySelectorAll("[data-until]")) {
   time.textContent = `${t("open until")} ${exactTime(new Date(time.dateTime))}`;
@@ -18,3 +18,4 @@ join?.addEventListener("click", async () => {
     join.disabled = false;
   }
 });
+ready();

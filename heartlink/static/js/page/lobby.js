@@ -1,7 +1,7 @@
 /** The lobby: my rooms, public rooms, a new room, an invite link. Its line beats with each answer of the server. */
 import { beat, showConnection } from "./pulse.js";
 import { keepRooms, unreadTotal, wireNewRoom } from "./rooms.js";
-import { avatar, el, explain, link, onSubmit, roomTitle, roomUrl, t, toastError } from "./ui.js";
+import { avatar, el, explain, link, onSubmit, roomTitle, roomUrl, t, toastError, ready } from "./ui.js";
 
 const title = document.title;
 
@@ -26,7 +26,11 @@ async function drawPublicRooms() {
 
 function publicRoom(room) {
   const name = roomTitle(room);
-  const join = el("button", { type: "button", class: "button quiet", "aria-label": t("Join {name}", { name }) }, t("Join"));
+  const join = el(
+    "button",
+    { type: "button", class: "button quiet", "aria-label": t("Join {name}", { name }) },
+    t("Join"),
+  );
   join.addEventListener("click", async () => {
     join.disabled = true;
     try {
@@ -37,12 +41,22 @@ function publicRoom(room) {
       toastError(error);
     }
   });
-  const people = el("small", { class: "muted" }, room.members_count === 1 ? t("one person") : t("{count} people", { count: room.members_count }));
+  const people = el(
+    "small",
+    { class: "muted" },
+    room.members_count === 1 ? t("one person") : t("{count} people", { count: room.members_count }),
+  );
   return el("li", {}, avatar({ id: room.id, name }), el("span", { class: "grow" }, el("b", {}, name), people), join);
 }
 
 onSubmit(document.getElementById("invite-form"), async (data) => {
-  const code = data.get("link").trim().replace(/[?#].*$/, "").replace(/\/+$/, "").split("/").at(-1);
+  const code = data
+    .get("link")
+    .trim()
+    .replace(/[?#].*$/, "")
+    .replace(/\/+$/, "")
+    .split("/")
+    .at(-1);
   await link.rest.invite(code);
   location.assign(`/invite/${encodeURIComponent(code)}`);
 });
@@ -51,3 +65,4 @@ wireNewRoom();
 showConnection("connecting", t("Connecting…"));
 keepRooms({ list: document.getElementById("room-list"), loaded, failed });
 drawPublicRooms().catch(() => {});
+ready();

@@ -4,7 +4,8 @@ import { avatar, dayKey, dayText, el, exactTime, explain, icon, t, timeText } fr
 const GROUP_WITHIN_MS = 5 * 60 * 1000;
 const LINK = /https?:\/\/[^\s<>"'`，。！？；：、（）【】《》「」]+/giu;
 const TRAILING = /[.,!?;:)\]}'"]+$/;
-const ONLY_EMOJI = /^(?:[\p{Extended_Pictographic}\p{Regional_Indicator}\p{Emoji_Modifier}\u200d\ufe0f\u20e3\u{e0020}-\u{e007f}]\s?){1,12}$/u;
+const ONLY_EMOJI =
+  /^(?:[\p{Extended_Pictographic}\p{Regional_Indicator}\p{Emoji_Modifier}\u200d\ufe0f\u20e3\u{e0020}-\u{e007f}]\s?){1,12}$/u;
 
 const STATUS = {
   queued: ["clock", "queued"],
@@ -28,10 +29,22 @@ export function drawMessage(message, around) {
   const isGrouped = !isNewDay && !around.isFirstUnread && belongsTo(around.previous, message);
   const name = message.sender_name || message.sender;
   const classes = ["message", message.is_own && "own", isGrouped && "grouped"].filter(Boolean).join(" ");
-  const article = el("article", { class: classes, tabindex: "-1", data: { id: message.id, clientId: message.client_id ?? "" }, "aria-label": `${message.is_own ? t("You") : name}, ${exactTime(at)}` });
+  const article = el("article", {
+    class: classes,
+    tabindex: "-1",
+    data: { id: message.id, clientId: message.client_id ?? "" },
+    "aria-label": `${message.is_own ? t("You") : name}, ${exactTime(at)}`,
+  });
   article.append(
     avatar({ id: message.sender_id, name, url: message.sender_avatar }),
-    el("div", { class: "message-body" }, el("span", { class: "message-name" }, name), bubble(message, around), reactions(message, around), meta(message, around, at)),
+    el(
+      "div",
+      { class: "message-body" },
+      el("span", { class: "message-name" }, name),
+      bubble(message, around),
+      reactions(message, around),
+      meta(message, around, at),
+    ),
   );
   row.append(article);
   return row;
@@ -43,10 +56,16 @@ function belongsTo(previous, message) {
 }
 
 function bubble(message, around) {
-  if (message.deleted) return el("div", { class: "bubble" }, el("p", { class: "text tombstone" }, t("message deleted")));
+  if (message.deleted)
+    return el("div", { class: "bubble" }, el("p", { class: "text tombstone" }, t("message deleted")));
   const onlyEmoji = ONLY_EMOJI.test(message.content.trim()) && !message.reply_to;
   const words = el("p", { class: onlyEmoji ? "text emoji-only" : "text" }, ...textNodes(message.content, around));
-  return el("div", { class: onlyEmoji ? "bubble bare" : "bubble" }, message.reply_to ? quote(message.reply_to, around) : null, words);
+  return el(
+    "div",
+    { class: onlyEmoji ? "bubble bare" : "bubble" },
+    message.reply_to ? quote(message.reply_to, around) : null,
+    words,
+  );
 }
 
 /** The quoted words come from the message itself where it is loaded: an edited or deleted one is quoted as it is now. */
@@ -54,7 +73,12 @@ function quote(replyTo, { quoted, room }) {
   const who = room.people.byName(replyTo.sender)?.display_name ?? replyTo.sender;
   const isGone = quoted ? quoted.deleted : !replyTo.excerpt;
   const words = isGone ? t("message deleted") : (quoted?.content ?? replyTo.excerpt).slice(0, 200);
-  return el("button", { type: "button", class: "quote", data: { jump: replyTo.id }, title: t("Jump to this message") }, el("b", {}, who), el("span", isGone ? { class: "tombstone" } : {}, words));
+  return el(
+    "button",
+    { type: "button", class: "quote", data: { jump: replyTo.id }, title: t("Jump to this message") },
+    el("b", {}, who),
+    el("span", isGone ? { class: "tombstone" } : {}, words),
+  );
 }
 
 function reactions(message, { me, room }) {
@@ -63,14 +87,28 @@ function reactions(message, { me, room }) {
   const buttons = entries.map(([emoji, names]) => {
     const isMine = names.includes(me.username);
     const who = names.map((name) => room.people.byName(name)?.display_name ?? name).join(", ");
-    return el("button", { type: "button", class: "reaction", "aria-pressed": String(isMine), "aria-label": `${emoji} ${names.length}: ${who}`, title: who, data: { react: emoji }, disabled: !room.can("chat.send") }, emoji, el("span", {}, String(names.length)));
+    return el(
+      "button",
+      {
+        type: "button",
+        class: "reaction",
+        "aria-pressed": String(isMine),
+        "aria-label": `${emoji} ${names.length}: ${who}`,
+        title: who,
+        data: { react: emoji },
+        disabled: !room.can("chat.send"),
+      },
+      emoji,
+      el("span", {}, String(names.length)),
+    );
   });
   return el("div", { class: "reactions" }, ...buttons);
 }
 
 function meta(message, { status }, at) {
   const parts = [el("time", { datetime: message.created_at, title: exactTime(at) }, timeText(at))];
-  if (message.edited_at && !message.deleted) parts.push(el("span", { title: exactTime(new Date(message.edited_at)) }, t("edited")));
+  if (message.edited_at && !message.deleted)
+    parts.push(el("span", { title: exactTime(new Date(message.edited_at)) }, t("edited")));
   if (message.is_own) parts.push(statusMark(status));
   return el("div", { class: "meta" }, ...parts);
 }
@@ -86,10 +124,19 @@ export function drawPending(entry, around) {
   const at = new Date(entry.created_at);
   const isFailed = entry.state === "failed";
   const classes = `message own ${isFailed ? "failed" : "waiting-to-send"}`;
-  const marks = el("div", { class: "meta" }, el("time", { datetime: at.toISOString() }, timeText(at)), statusMark(entry.state));
+  const marks = el(
+    "div",
+    { class: "meta" },
+    el("time", { datetime: at.toISOString() }, timeText(at)),
+    statusMark(entry.state),
+  );
   const body = el("div", { class: "message-body" }, bubble({ ...entry, deleted: false }, around), marks);
   if (entry.error) body.append(failure(entry, isFailed));
-  return el("div", { class: "row", data: { clientId: entry.client_id, state: entry.state } }, el("article", { class: classes, tabindex: "-1", data: { clientId: entry.client_id } }, body));
+  return el(
+    "div",
+    { class: "row", data: { clientId: entry.client_id, state: entry.state } },
+    el("article", { class: classes, tabindex: "-1", data: { clientId: entry.client_id } }, body),
+  );
 }
 
 function failure(entry, isFailed) {

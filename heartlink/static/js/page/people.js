@@ -18,7 +18,17 @@ export class PeoplePanel {
 
   #draw() {
     this.#drawTyping();
-    const members = this.#room.people.members.map(({ user_id, display_name, username, avatar_url, status, role, last_seen }) => ({ user_id, display_name, username, avatar_url, status, role, last_seen }));
+    const members = this.#room.people.members.map(
+      ({ user_id, display_name, username, avatar_url, status, role, last_seen }) => ({
+        user_id,
+        display_name,
+        username,
+        avatar_url,
+        status,
+        role,
+        last_seen,
+      }),
+    );
     const version = JSON.stringify([members, [...this.#room.capabilities]]);
     if (version === this.#drawn) return;
     this.#drawn = version;
@@ -30,26 +40,55 @@ export class PeoplePanel {
 
   #group(title, members) {
     if (!members.length) return [];
-    return [el("h3", { class: "people-group" }, `${title} · ${members.length}`), el("ul", {}, ...members.map((member) => this.#person(member)))];
+    return [
+      el("h3", { class: "people-group" }, `${title} · ${members.length}`),
+      el("ul", {}, ...members.map((member) => this.#person(member))),
+    ];
   }
 
   #person(member) {
     const isMe = member.user_id === page.user.id;
-    const words = [t(STATUS_WORDS[member.status] ?? member.status), member.role && ROLE_WORDS[member.role] ? t(ROLE_WORDS[member.role]) : ""];
-    if (member.status === "offline" && member.last_seen) words[0] = t("last here {time}", { time: shortTime(new Date(member.last_seen)) });
+    const words = [
+      t(STATUS_WORDS[member.status] ?? member.status),
+      member.role && ROLE_WORDS[member.role] ? t(ROLE_WORDS[member.role]) : "",
+    ];
+    if (member.status === "offline" && member.last_seen)
+      words[0] = t("last here {time}", { time: shortTime(new Date(member.last_seen)) });
     const canRemove = this.#room.can("room.remove") && !isMe && member.role !== "owner";
     return el(
       "li",
       { class: "person", data: { userId: member.user_id } },
-      el("span", { class: "presence", data: { status: member.status } }, avatar({ id: member.user_id, name: member.display_name, url: member.avatar_url })),
-      el("span", { class: "person-text" }, el("b", { title: `@${member.username}` }, isMe ? t("{name} (you)", { name: member.display_name }) : member.display_name), el("small", {}, words.filter(Boolean).join(" · "))),
-      canRemove ? iconButton("close", t("Remove {name}", { name: member.display_name }), () => this.#remove(member)) : null,
+      el(
+        "span",
+        { class: "presence", data: { status: member.status } },
+        avatar({ id: member.user_id, name: member.display_name, url: member.avatar_url }),
+      ),
+      el(
+        "span",
+        { class: "person-text" },
+        el(
+          "b",
+          { title: `@${member.username}` },
+          isMe ? t("{name} (you)", { name: member.display_name }) : member.display_name,
+        ),
+        el("small", {}, words.filter(Boolean).join(" · ")),
+      ),
+      canRemove
+        ? iconButton("close", t("Remove {name}", { name: member.display_name }), () => this.#remove(member))
+        : null,
     );
   }
 
   async #remove(member) {
     const name = member.display_name;
-    if (!(await confirmed({ title: t("Remove {name}?", { name }), text: t("They can come back only when somebody invites them again."), yes: t("Remove") }))) return;
+    if (
+      !(await confirmed({
+        title: t("Remove {name}?", { name }),
+        text: t("They can come back only when somebody invites them again."),
+        yes: t("Remove"),
+      }))
+    )
+      return;
     try {
       await link.rest.removeMember(this.#room.id, member.user_id);
     } catch (error) {

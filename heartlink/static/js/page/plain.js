@@ -1,2 +1,4 @@
 /** Pages that only need the bar. */
-import "./ui.js";
+import { ready } from "./ui.js";
+
+ready();

@@ -29,7 +29,10 @@ export function beat(kind) {
   const distance = line.clientWidth + BEAT_WIDTH_PX;
   const animation = wantsStillness.matches
     ? drawing.animate([{ opacity: 0.4 }, { opacity: 1 }, { opacity: 0.4 }], STILL_BEAT_MS)
-    : drawing.animate([{ transform: "translateX(0)" }, { transform: `translateX(${-distance}px)` }], (distance / SPEED_PX_PER_SECOND) * 1000);
+    : drawing.animate(
+        [{ transform: "translateX(0)" }, { transform: `translateX(${-distance}px)` }],
+        (distance / SPEED_PX_PER_SECOND) * 1000,
+      );
   animation.onfinish = animation.oncancel = () => drawing.remove();
 }
 

@@ -54,7 +54,9 @@ function draw(list, rooms, currentId) {
     if (old?.contains(document.activeElement)) queueMicrotask(() => item.querySelector("a").focus());
     return item;
   });
-  items.forEach((item, index) => list.children[index] !== item && list.insertBefore(item, list.children[index] ?? null));
+  items.forEach(
+    (item, index) => list.children[index] !== item && list.insertBefore(item, list.children[index] ?? null),
+  );
   while (list.children.length > items.length) list.lastElementChild.remove();
 }
 
@@ -65,12 +67,29 @@ function roomLink(room, currentId) {
   const at = room.last_message?.created_at ?? room.created_at;
   return el(
     "a",
-    { class: unread ? "room-link unread" : "room-link", href: roomUrl(room.id), "aria-current": isCurrent ? "page" : null },
+    {
+      class: unread ? "room-link unread" : "room-link",
+      href: roomUrl(room.id),
+      "aria-current": isCurrent ? "page" : null,
+    },
     avatar({ id: room.id, name: title }),
-    el("span", { class: "room-name" }, el("span", {}, title), KIND_ICONS[room.kind] ? icon(KIND_ICONS[room.kind]) : null, room.status === "ended" ? el("span", { class: "tag" }, t("ended")) : null),
+    el(
+      "span",
+      { class: "room-name" },
+      el("span", {}, title),
+      KIND_ICONS[room.kind] ? icon(KIND_ICONS[room.kind]) : null,
+      room.status === "ended" ? el("span", { class: "tag" }, t("ended")) : null,
+    ),
     el("time", { class: "room-time", datetime: at }, at ? shortTime(new Date(at)) : ""),
     el("span", { class: "room-last" }, lastWords(room)),
-    unread ? el("span", { class: "badge" }, unread > 99 ? "99+" : String(unread), el("span", { class: "sr-only" }, ` ${t("unread")}`)) : null,
+    unread
+      ? el(
+          "span",
+          { class: "badge" },
+          unread > 99 ? "99+" : String(unread),
+          el("span", { class: "sr-only" }, ` ${t("unread")}`),
+        )
+      : null,
   );
 }
 
@@ -91,11 +110,20 @@ export function wireNewRoom() {
   const nameField = form.elements.namedItem("name");
   form.addEventListener("change", () => (nameField.required = form.elements.namedItem("kind").value !== "private"));
   onSubmit(form, async (data) => {
-    const members = data.get("members").split(/[\s,，、;]+/).map((name) => name.replace(/^@/, "")).filter(Boolean);
+    const members = data
+      .get("members")
+      .split(/[\s,，、;]+/)
+      .map((name) => name.replace(/^@/, ""))
+      .filter(Boolean);
     const name = data.get("name").trim();
-    const room = await link.rest.createRoom({ kind: data.get("kind"), ...(name ? { name } : {}), ...(members.length ? { members } : {}) });
+    const room = await link.rest.createRoom({
+      kind: data.get("kind"),
+      ...(name ? { name } : {}),
+      ...(members.length ? { members } : {}),
+    });
     location.assign(roomUrl(room.id));
   });
 }
 
-export const unreadTotal = (rooms, exceptId) => rooms.reduce((sum, room) => sum + (room.id === exceptId ? 0 : room.unread), 0);
+export const unreadTotal = (rooms, exceptId) =>
+  rooms.reduce((sum, room) => sum + (room.id === exceptId ? 0 : room.unread), 0);

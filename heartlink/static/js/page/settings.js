@@ -59,8 +59,15 @@ async function drawInvites(room) {
 }
 
 function inviteLine(room, invite) {
-  const input = el("input", { class: "input", readonly: true, value: new URL(invite.url, location.href).href, "aria-label": t("Invite link") });
-  const until = invite.expires_at ? `${t("open until")} ${exactTime(new Date(invite.expires_at))}` : t("open as long as the room");
+  const input = el("input", {
+    class: "input",
+    readonly: true,
+    value: new URL(invite.url, location.href).href,
+    "aria-label": t("Invite link"),
+  });
+  const until = invite.expires_at
+    ? `${t("open until")} ${exactTime(new Date(invite.expires_at))}`
+    : t("open as long as the room");
   const revoke = async () => {
     try {
       await link.rest.revokeInvite(invite.code);
@@ -73,7 +80,13 @@ function inviteLine(room, invite) {
   return el(
     "li",
     {},
-    el("div", { class: "form inline" }, el("div", { class: "field grow" }, input), el("button", { type: "button", class: "button quiet", on: { click: () => copy(input) } }, t("Copy")), el("button", { type: "button", class: "button quiet", on: { click: revoke } }, t("Revoke"))),
+    el(
+      "div",
+      { class: "form inline" },
+      el("div", { class: "field grow" }, input),
+      el("button", { type: "button", class: "button quiet", on: { click: () => copy(input) } }, t("Copy")),
+      el("button", { type: "button", class: "button quiet", on: { click: revoke } }, t("Revoke")),
+    ),
     el("p", { class: "muted" }, `${until} · ${t("used {count} times", { count: invite.uses })}`),
   );
 }
@@ -106,7 +119,14 @@ function wireSuggestions() {
 
 function wireDeparture(room) {
   document.getElementById("leave-room").addEventListener("click", async () => {
-    if (!(await confirmed({ title: t("Leave the room?"), text: t("You see it again only when somebody invites you."), yes: t("Leave") }))) return;
+    if (
+      !(await confirmed({
+        title: t("Leave the room?"),
+        text: t("You see it again only when somebody invites you."),
+        yes: t("Leave"),
+      }))
+    )
+      return;
     try {
       await link.rest.removeMember(room.id, room.me.id);
       location.assign("/");
@@ -116,7 +136,14 @@ function wireDeparture(room) {
     }
   });
   document.getElementById("end-room").addEventListener("click", async () => {
-    if (!(await confirmed({ title: t("End the room for everybody?"), text: t("Nobody can write any more. What was said stays readable."), yes: t("End the room") }))) return;
+    if (
+      !(await confirmed({
+        title: t("End the room for everybody?"),
+        text: t("Nobody can write any more. What was said stays readable."),
+        yes: t("End the room"),
+      }))
+    )
+      return;
     try {
       await link.rest.endRoom(room.id);
       dialog.close();

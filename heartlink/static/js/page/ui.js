@@ -32,7 +32,8 @@ export function el(tag, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "data") Object.assign(element.dataset, value);
-    else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    else if (name === "on")
+      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
@@ -64,13 +65,18 @@ export function svgPath(className, viewBox, d) {
 }
 
 export function iconButton(iconName, label, listener, more = {}) {
-  return el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: listener }, ...more }, icon(iconName));
+  return el(
+    "button",
+    { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: listener }, ...more },
+    icon(iconName),
+  );
 }
 
 /** A picture or initials in a colour of the user's own. */
 export function avatar({ id, name, url }) {
   const circle = el("span", { class: "avatar", "aria-hidden": "true" });
-  if (/^(https:\/\/|\/(?!\/))/.test(url ?? "")) circle.append(el("img", { src: url, alt: "", loading: "lazy", referrerpolicy: "no-referrer" }));
+  if (/^(https:\/\/|\/(?!\/))/.test(url ?? ""))
+    circle.append(el("img", { src: url, alt: "", loading: "lazy", referrerpolicy: "no-referrer" }));
   else circle.append(initials(name));
   circle.style.setProperty("--hue", String(hueOf(id ?? name)));
   return circle;
@@ -80,7 +86,9 @@ function initials(name) {
   const words = (name ?? "").trim().split(/\s+/).filter(Boolean);
   if (!words.length) return "?";
   if (/\p{Script=Han}/u.test(words[0])) return [...words[0]].slice(-2).join("");
-  return (words.length > 1 ? [...words[0]][0] + [...words.at(-1)][0] : [...words[0]].slice(0, 2).join("")).toUpperCase();
+  return (
+    words.length > 1 ? [...words[0]][0] + [...words.at(-1)][0] : [...words[0]].slice(0, 2).join("")
+  ).toUpperCase();
 }
 
 function hueOf(text) {
@@ -143,7 +151,16 @@ function serverWords(sentence) {
 
 const serverPatterns = Object.entries(page.strings)
   .filter(([key]) => key.startsWith("server:"))
-  .map(([key, words]) => [new RegExp(`^${key.slice(7).replace(/[.*+?^$()|[\]\\]/g, "\\$&").replace(/\{\d\}/g, "(.+)")}$`, "u"), words]);
+  .map(([key, words]) => [
+    new RegExp(
+      `^${key
+        .slice(7)
+        .replace(/[.*+?^$()|[\]\\]/g, "\\$&")
+        .replace(/\{\d\}/g, "(.+)")}$`,
+      "u",
+    ),
+    words,
+  ]);
 
 export function toast(words, fix = "") {
   const note = el("div", { class: "toast" }, words, fix ? el("span", { class: "fix" }, fix) : null);
@@ -165,9 +182,13 @@ export function showFormError(form, error) {
     const input = form.elements?.namedItem(name);
     if (!(input instanceof HTMLElement)) continue;
     input.setAttribute("aria-invalid", "true");
-    if (language === "en" && words !== "missing" && !words.includes(sentence)) place.append(el("span", { class: "fix" }, words));
+    if (language === "en" && words !== "missing" && !words.includes(sentence))
+      place.append(el("span", { class: "fix" }, words));
   }
-  if (error.retryAfterSeconds) place.append(el("span", { class: "fix" }, t("Try again in {seconds} s.", { seconds: Math.ceil(error.retryAfterSeconds) })));
+  if (error.retryAfterSeconds)
+    place.append(
+      el("span", { class: "fix" }, t("Try again in {seconds} s.", { seconds: Math.ceil(error.retryAfterSeconds) })),
+    );
 }
 
 /** Runs `act` when the form is sent; one at a time; its refusal is shown in the form. */
@@ -197,7 +218,9 @@ export function confirmed({ title, text, yes }) {
   document.getElementById("confirm-yes").textContent = yes;
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }),
+  );
 }
 
 // --- the bar
@@ -213,7 +236,10 @@ function keepCookie(name, value) {
 }
 
 function isDark() {
-  return (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  return (
+    (document.documentElement.dataset.theme ??
+      (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark"
+  );
 }
 
 function wireTheme() {
@@ -254,7 +280,9 @@ function wireAccount() {
     });
   }
   if (!page.user) return;
-  document.getElementById("account-button").append(avatar({ id: page.user.id, name: page.user.display_name, url: page.user.avatar_url }));
+  document
+    .getElementById("account-button")
+    .append(avatar({ id: page.user.id, name: page.user.display_name, url: page.user.avatar_url }));
   document.getElementById("sign-out").addEventListener("click", async () => {
     try {
       await link.rest.logout();
@@ -275,6 +303,14 @@ function wireAccount() {
     password.closest("dialog").close();
     toast(t("The password is changed."));
   });
+}
+
+/** The page's scripts are at work: what was drawn before them may be used now. */
+export function ready() {
+  for (const control of document.querySelectorAll("[data-wait]")) {
+    control.removeAttribute("data-wait");
+    control.disabled = false;
+  }
 }
 
 wireTheme();
