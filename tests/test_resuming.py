@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -70,3 +71,24 @@ async def test_a_write_that_arrives_after_it_was_given_up_is_told_to_the_room_be
     for chair in (at_ann, returning):
         await chair.sends({"content": "and on", "client_id": "on"})
         assert (await chair.hears_message(client_id="on"))["id"] == late + 1
+
+
+async def test_newcomers_who_hold_the_room_one_after_the_other_keep_nobody_from_talking(serve: Serve) -> None:
+    ann, room, at_ann = await room_with_messages(serve, 1)
+    live = ann.server.house.live_rooms.loaded(RoomId(room))
+    assert live is not None
+    journal = live.journal
+
+    async def come_again_and_again() -> None:
+        while True:
+            async with journal.turn():
+                await asyncio.sleep(0.005)
+
+    newcomers = [asyncio.create_task(come_again_and_again()) for _ in range(3)]
+    try:
+        for number in range(5):
+            await at_ann.says(f"between them {number}")
+    finally:
+        for newcomer in newcomers:
+            newcomer.cancel()
+        await asyncio.wait(newcomers)

@@ -118,6 +118,7 @@ class Journal:
         "_batch",
         "_flight",
         "_held",
+        "_owes_batch",
         "_scheduled",
         "_shared",
         "_turns",
@@ -141,6 +142,8 @@ class Journal:
         """Whether a task of ours reads the store, to reload or to look something up."""
         self._turns: list[asyncio.Future[None]] = []
         self._held = 0
+        self._owes_batch = False
+        """Whether the last turn was given away: what waits to be written comes before the next one."""
         self._scheduled = False
 
     @property
@@ -169,7 +172,7 @@ class Journal:
             self._begin_soon()
 
     async def _take_turn(self) -> None:
-        if self._flight is None and not self._working and not self.dirty:
+        if self._flight is None and not self._working and not self.dirty and not self._waiting:
             self._held += 1
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -193,22 +196,20 @@ class Journal:
         self._scheduled = False
         if self._flight is not None or self._working:
             return
+        if self._held:
+            return
         if self.dirty:
-            if self._held:
-                return
             if self._shared.is_store_up():
                 self._work(self._reload())
             else:
                 self._refuse_waiting(not_saved())
             return
-        if self._turns:
-            turns, self._turns = self._turns, []
-            for granted in turns:
-                if not granted.done():
-                    self._held += 1
-                    granted.set_result(None)
+        if self._turns and not (self._waiting and self._owes_batch):
+            self._owes_batch = True
+            self._grant_turns()
         if self._held or not self._waiting:
             return
+        self._owes_batch = False
         self._fill_batch()
         if self._batch:
             self._flight = flight = self._shared.messages.append(
@@ -216,6 +217,15 @@ class Journal:
             )
             self._shared.took_off(self)
             flight.add_done_callback(self._landed)
+        elif self._turns and not self._working:
+            self._begin_soon()
+
+    def _grant_turns(self) -> None:
+        turns, self._turns = self._turns, []
+        for granted in turns:
+            if not granted.done():
+                self._held += 1
+                granted.set_result(None)
 
     def _fill_batch(self) -> None:
         """Move entries from the queue into the batch until one has to wait for this batch, or for the store."""
