@@ -28,7 +28,7 @@ from heartlink.protocol import (
     iso,
     message_frame,
 )
-from heartlink.rights import room_scope
+from heartlink.rights import EVERYWHERE, room_scope
 from heartlink.store.messages import dedup_key, fingerprint
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,13 @@ def denied(live: LiveRoom, user_id: UserId, permission: str) -> Refusal:
     decision_id = secrets.token_hex(8)
     logger.info("decision %s: '%s' is denied to user %s in room %r", decision_id, permission, user_id, live.id)
     return forbidden(permission, room_scope(live.id), decision_id)
+
+
+def denied_everywhere(user_id: UserId, permission: str) -> Refusal:
+    """The refusal for a permission that is not held anywhere."""
+    decision_id = secrets.token_hex(8)
+    logger.info("decision %s: '%s' is denied to user %s", decision_id, permission, user_id)
+    return forbidden(permission, EVERYWHERE, decision_id)
 
 
 class Talk:
@@ -260,52 +267,42 @@ class Talk:
 
 def publish(live: LiveRoom, steps: list[Published]) -> None:
     """Send stored steps to everybody in the room: one frame for all, another for each one's own (DESIGN 5)."""
-    frames: list[bytes] = []
-    apart: set[UserId | None] = set()
-    origins: set[Connection] = set()
+    frames = [text_frame(message_frame(step.row.body, change=step.change, is_own=False)) for step in steps]
+    authors: set[UserId | None] = {step.row.message.sender_id for step in steps}
+    asking: set[Connection] = set()
     for step in steps:
-        frames.append(text_frame(message_frame(step.row.body, change=step.change, is_own=False)))
-        apart.add(step.row.message.sender_id)
         origin = step.entry.origin if step.entry is not None and step.entry.ref is not None else None
         if isinstance(origin, Peer) and origin.attached:
-            origins.add(origin.connection)
-    live.topic.tell_all_but(b"".join(frames), len(frames), apart, origins)
-    own: dict[int, bytes] = {}
-    for user_id in apart:
-        for connection in live.topic.of_user(user_id):
-            origins.discard(connection)
-            _tell_apart(live, steps, frames, own, user_id, connection)
-    for connection in origins:
-        identity = connection.identity
-        _tell_apart(live, steps, frames, own, identity.user.id if identity else None, connection)
+            asking.add(origin.connection)
+    live.topic.tell_all_but(b"".join(frames), len(frames), authors, asking)
+    for author in authors:
+        blob = b"".join(_seen_by(live, steps, frames, author))
+        for connection in live.topic.of_user(author):
+            if connection not in asking:
+                connection.push_many(blob, len(frames))
+    for connection in asking:
+        reader = connection.identity.user.id if connection.identity else None
+        connection.push_many(b"".join(_seen_by(live, steps, frames, reader, connection)), len(frames))
 
 
-def _tell_apart(
+def _seen_by(
     live: LiveRoom,
     steps: list[Published],
     frames: list[bytes],
-    own: dict[int, bytes],
-    user_id: UserId | None,
-    connection: Connection,
-) -> None:
-    """Send steps to somebody who said one of them, or asked for one under a ``ref``."""
-    mine: list[bytes] = []
-    for index, step in enumerate(steps):
-        entry, row = step.entry, step.row
-        is_own = row.message.sender_id == user_id
-        ref = entry.ref if entry and isinstance(entry.origin, Peer) and entry.origin.connection is connection else None
-        if not is_own and ref is None:
-            mine.append(frames[index])
-            continue
-        if ref is None and index in own:
-            mine.append(own[index])
-            continue
-        is_read = step.change is not None and live.state.is_read(row, user_id)
-        frame = text_frame(message_frame(row.body, change=step.change, is_own=is_own, is_read=is_read, ref=ref))
-        if ref is None:
-            own[index] = frame
-        mine.append(frame)
-    connection.push_many(b"".join(mine), len(mine))
+    reader: UserId | None,
+    connection: Connection | None = None,
+) -> list[bytes]:
+    """The steps for somebody who said some of them, or who asked for some under a ``ref`` on this connection."""
+    seen = frames.copy()
+    for index, (row, change, entry) in enumerate(steps):
+        ref = None
+        if connection is not None and entry is not None and isinstance(entry.origin, Peer):
+            ref = entry.ref if entry.origin.connection is connection else None
+        is_own = row.message.sender_id == reader
+        if is_own or ref is not None:
+            is_read = change is not None and live.state.is_read(row, reader)
+            seen[index] = text_frame(message_frame(row.body, change=change, is_own=is_own, is_read=is_read, ref=ref))
+    return seen
 
 
 def mentioned(content: str, live: LiveRoom) -> tuple[UserId, ...]:
