@@ -20,6 +20,7 @@ PATIENT_SILENCE_SECONDS = 20.0
 TICK_SECONDS = 0.02
 ANSWER_SECONDS = 8.0
 RETRY_SECONDS = 0.2
+POSTED_EVERY_SECONDS = 0.2
 FAREWELLS_THAT_ARE_FAILURES = (1002, 1003, 1007, 1009, 1011, 4002, 4401, 4403, 4404, 4410, 4429)
 REFUSALS_THAT_ARE_FAILURES = (400, 401, 403, 404, 410, 426, 429, 500)
 WORDS = ("heart", "你好", "links", "пульс", "🫀", "again", "e\u0301", "stay", "<b>", '"quoted"', "\\", "done")
@@ -372,6 +373,52 @@ class Writer(Member):
                 self._retries.append((self._loop.time() + wait, sent))
             return
         self.ledger.violate("unexpected", f"{self.name}: {frame.error_code} {frame.message} for {frame.client_id}")
+
+
+class Poster:
+    """Somebody who posts over REST, one message at a time, each until it is answered well."""
+
+    def __init__(self, ledger: Ledger, account: Account, room_id: str, port: int, seed: str) -> None:
+        self.writing = True
+        self.pending = ""
+        self._ledger = ledger
+        self._account = account
+        self._room_id = room_id
+        self._rest = Rest(port, account.token)
+        self._random = random.Random(seed)
+
+    async def run(self) -> None:
+        """Post until told to stop writing."""
+        loop = asyncio.get_running_loop()
+        number = 0
+        try:
+            while self.writing:
+                number += 1
+                client_id = f"{self._account.username}-{number:06d}"
+                content = f"{client_id} {self._random.choice(WORDS)}"
+                now = loop.time()
+                sent = Sent(self._room_id, self._account.username, client_id, content, number, now)
+                self.pending = client_id
+                self._ledger.acknowledge(sent, await self._post(sent), loop.time())
+                self.pending = ""
+                await asyncio.sleep(POSTED_EVERY_SECONDS * self._random.random())
+        finally:
+            self._rest.close()
+
+    async def _post(self, sent: Sent) -> Row:
+        body = {"content": sent.content, "client_id": sent.client_id}
+        while True:
+            try:
+                payload = await self._rest.call("POST", f"/api/rooms/{quote(self._room_id)}/messages", body)
+                return msgspec.json.decode(payload, type=Row)
+            except Refused as refused:
+                self._ledger.counts[f"post refused {refused.status}"] += 1
+                if refused.status in REFUSALS_THAT_ARE_FAILURES:
+                    self._ledger.violate("unexpected", f"{self._account.username}: post: {refused}")
+            except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                self._ledger.counts["posts without an answer"] += 1
+            # It goes out again alone, so whatever its outcome was, nothing can overtake it.
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def cancel_all(tasks: list[asyncio.Task[None]]) -> None:

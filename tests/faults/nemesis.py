@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import resource
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ SERVER_DECK = {
     "some readers frozen": 2,
     "garbage sent": 4,
 }
+DISK_DECK = {"disk full": 4}
 DATABASE_DECK = {
     "server killed": 4,
     "server frozen": 2,
@@ -42,6 +44,7 @@ READER_FROZEN_SECONDS = (1.0, 9.0)
 # Beyond the store's own time-out, so that the outcome of what was under way is unknown to the server.
 DATABASE_FROZEN_SECONDS = (3.3, 5.0)
 DATABASE_FROZEN_BRIEFLY_SECONDS = (0.1, 2.0)
+FULL_DISK_BYTES = 4_096
 DOWN_SECONDS = (0.0, 0.8)
 # Without a moment of health between two faults nothing would show how the server comes back.
 BREATH_SECONDS = 1.0
@@ -68,7 +71,7 @@ class Nemesis:
         self._proxy = proxy
         self._database = database
         self._vandal_path, self._vandal_token = vandal
-        self._deck = deck or SERVER_DECK | (DATABASE_DECK if database else {})
+        self._deck = deck or SERVER_DECK | (DATABASE_DECK if database else DISK_DECK)
         self._server_turn = asyncio.Lock()
         self._database_turn = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
@@ -84,6 +87,7 @@ class Nemesis:
             "one reader frozen": lambda: self._freeze_links(1, Link.freeze_reader, READER_FROZEN_SECONDS),
             "some readers frozen": lambda: self._freeze_links(4, Link.freeze_reader, READER_FROZEN_SECONDS),
             "garbage sent": self._send_garbage,
+            "disk full": self._fill_disk,
             "database killed": self._kill_database,
             "database frozen": lambda: self._freeze_database(DATABASE_FROZEN_SECONDS),
             "database frozen briefly": lambda: self._freeze_database(DATABASE_FROZEN_BRIEFLY_SECONDS),
@@ -174,6 +178,14 @@ class Nemesis:
         async with self._database_turn:
             await self._database.kill()
             await self._restart(self._database)
+            await asyncio.sleep(BREATH_SECONDS)
+
+    async def _fill_disk(self) -> None:
+        """Let no file of the server grow beyond its first page for a while; what it is told is EFBIG, not ENOSPC."""
+        async with self._server_turn:
+            resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, (FULL_DISK_BYTES, resource.RLIM_INFINITY))
+            await asyncio.sleep(self._random.uniform(*FROZEN_SECONDS))
+            resource.prlimit(self._server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             await asyncio.sleep(BREATH_SECONDS)
 
     def _pick(self, count: int) -> list[Link]:

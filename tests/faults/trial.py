@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import pymongo
 
 from .checker import KINDS, Ledger, render_table, render_timeline
-from .clients import Account, Member, Writer, cancel_all
+from .clients import Account, Member, Poster, Writer, cancel_all
 from .nemesis import FAULTS_PER_SECOND, Nemesis
 from .processes import Database, Server, free_port
 from .proxy import Proxy
@@ -28,6 +30,7 @@ WRITERS = ("ann", "bob", "cleo", "dan")
 OWNER = WRITERS[0]
 MEMBERS = ("eve", "fay", "gus")
 GUEST = "hal"
+POSTER = "ivy"
 VANDAL = "vandal"
 
 
@@ -108,7 +111,9 @@ class Trial:
         self._folder = folder
         self._database: Database | None = None
         self._members: list[Member] = []
+        self._posters: list[Poster] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._borrowed: tuple[str, str] | None = None
         self._history_rows = 0
 
     async def run(self) -> Verdict:
@@ -129,6 +134,7 @@ class Trial:
             if self._database is not None:
                 await self._database.kill()
                 self._database.remove()
+            await self._give_back()
         return Verdict(
             plan=self.plan,
             ledger=self.ledger,
@@ -145,9 +151,27 @@ class Trial:
             return ""
         named = os.environ.get("HEARTLINK_TEST_MONGO_URL", "")
         if named:
-            return named
+            return self._own_url(named)
         self._database = Database(self._folder)
         return self._database.url
+
+    def _own_url(self, named: str) -> str:
+        """The named server with a database of this trial's own, which is dropped at the end."""
+        base, _, query = named.partition("?")
+        scheme, _, rest = base.partition("://")
+        self._borrowed = (named, f"heartlink_faults_{secrets.token_hex(6)}")
+        return f"{scheme}://{rest.partition('/')[0]}/{self._borrowed[1]}{'?' * bool(query)}{query}"
+
+    async def _give_back(self) -> None:
+        if self._borrowed is None:
+            return
+        url, name = self._borrowed
+
+        def drop() -> None:
+            with pymongo.MongoClient[dict[str, Any]](url, timeoutMS=5_000) as client:
+                client.drop_database(name)
+
+        await asyncio.to_thread(drop)
 
     async def _play(self, server: Server, proxy: Proxy) -> dict[str, int]:
         self.ledger.began_at = asyncio.get_running_loop().time()
@@ -161,6 +185,8 @@ class Trial:
         await self._while_clients_live(nemesis.run(self.plan.seconds, self.plan.faults_per_second, self._is_enough))
         for writer in writers:
             writer.writing = False
+        for poster in self._posters:
+            poster.writing = False
         await self._while_clients_live(self._settle(server.port, accounts[OWNER], writers))
         await cancel_all(self._tasks)
         self._tasks.clear()
@@ -191,6 +217,9 @@ class Trial:
                 self.ledger, accounts[MEMBERS[0]], room_id, port, f"{self.plan.seed}:patient", patient=True
             )
             self._admit(patient)
+            poster = Poster(self.ledger, accounts[POSTER], room_id, port, f"{self.plan.seed}:{room_id}:{POSTER}")
+            self._posters.append(poster)
+            self._start(poster.run())
         return writers
 
     async def _admit_late(self, server_port: int, proxy_port: int, accounts: dict[str, Account]) -> None:
@@ -245,6 +274,9 @@ class Trial:
         for writer in writers:
             if writer.pending:
                 return f"{writer.name} waits for {list(writer.pending)[:5]}"
+        for poster in self._posters:
+            if poster.pending:
+                return f"a post over REST waits: {poster.pending}"
         for room_id in ROOMS:
             try:
                 last_seq = (await rest.history(room_id, 0)).last_seq
@@ -282,7 +314,7 @@ class Trial:
 async def register_all(port: int) -> dict[str, Account]:
     """Every account of the trial, registered while nothing breaks yet."""
     accounts = {}
-    for username in (*WRITERS, *MEMBERS, GUEST, VANDAL):
+    for username in (*WRITERS, *MEMBERS, GUEST, POSTER, VANDAL):
         rest = Rest(port)
         payload = await rest.call("POST", "/api/auth/register", {"username": username, "password": PASSWORD})
         rest.close()
@@ -294,7 +326,7 @@ async def register_all(port: int) -> dict[str, Account]:
 async def make_rooms(port: int, accounts: dict[str, Account]) -> None:
     """The rooms of the trial, with everyone but the late guest in them."""
     rest = Rest(port, accounts[OWNER].token)
-    usernames = [*WRITERS[1:], *MEMBERS, VANDAL]
+    usernames = [*WRITERS[1:], *MEMBERS, POSTER, VANDAL]
     for room_id in ROOMS:
         await rest.call("POST", "/api/rooms", {"name": room_id, "room_id": room_id, "members": usernames})
     rest.close()
