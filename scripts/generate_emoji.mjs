@@ -39,7 +39,10 @@ function fetchPackage(folder) {
 function words(...sources) {
   const seen = new Set();
   for (const source of sources.flat(2)) {
-    for (const word of String(source ?? "").toLowerCase().split(/[\s:_]+/)) if (word) seen.add(word);
+    for (const word of String(source ?? "")
+      .toLowerCase()
+      .split(/[\s:_]+/))
+      if (word) seen.add(word);
   }
   return [...seen].join(" ");
 }
@@ -72,7 +75,8 @@ try {
   const json = JSON.stringify(build(root)).replaceAll("],[", "],\n[") + "\n";
   const licence = readFileSync(join(root, "LICENSE"), "utf8");
   if (process.argv.includes("--check")) {
-    if (readFileSync(join(target, "emoji.json"), "utf8") !== json) throw new Error("emoji.json is not what the script makes");
+    if (readFileSync(join(target, "emoji.json"), "utf8") !== json)
+      throw new Error("emoji.json is not what the script makes");
     console.log("emoji.json is up to date");
   } else {
     writeFileSync(join(target, "emoji.json"), json);
