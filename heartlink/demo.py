@@ -9,7 +9,10 @@ from heartlink.chat import LiveRooms, Membership, Talk
 from heartlink.errors import Refusal
 from heartlink.model import RoomId, User
 from heartlink.names import fold
+from heartlink.policy import ADMINISTRATOR, Desk
 from heartlink.protocol import React, SendMessage
+from heartlink.rights.changes import AnyChange, SetRoles
+from heartlink.rights.policy import Policy
 from heartlink.store.users import Users
 
 ROOM_ID: Final = RoomId("e3aee9e3-99e1-428b-8e09-fb6389db5bef")
@@ -30,10 +33,13 @@ TALK: Final = (
 )
 
 
-async def furnish(users: Users, auth: Auth, membership: Membership, live_rooms: LiveRooms, talk: Talk) -> None:
+async def furnish(
+    users: Users, auth: Auth, desk: Desk, membership: Membership, live_rooms: LiveRooms, talk: Talk
+) -> None:
     """Make what is not there yet; safe to run at every start."""
     people = [await _person(users, auth, *person) for person in PEOPLE]
     ann, bob, admin = people
+    await desk.commit(lambda policy: _make_administrator(policy, admin), by=None, why="the demo's administrator")
     try:
         await membership.create(
             ann,
@@ -57,6 +63,11 @@ async def furnish(users: Users, auth: Auth, membership: Membership, live_rooms: 
             if index == len(TALK) - 2:
                 other = people[1 - who]
                 await talk.amend(live, other, rights, React(id=stored.message.id, emoji="❤️"))
+
+
+def _make_administrator(policy: Policy, user: User) -> list[AnyChange]:
+    roles = policy.roles_of.get(user.id, ())
+    return [] if ADMINISTRATOR in roles else [SetRoles(user.id, (*roles, ADMINISTRATOR))]
 
 
 async def _person(users: Users, auth: Auth, username: str, display_name: str, password: str) -> User:

@@ -12,21 +12,24 @@ from types import TracebackType
 from typing import Final
 
 from heartlink.auth import Auth
-from heartlink.chat import Around, Arrivals, Invites, LiveRooms, Membership, Talk, Views, publish
+from heartlink.chat import Around, Arrivals, Fence, Invites, LiveRooms, Membership, Talk, Views, publish
 from heartlink.connection import ConnectionLimits, TokenBucket
 from heartlink.demo import furnish
 from heartlink.dispatch import ChatDispatcher
-from heartlink.errors import StartupFailure, StoreFault
+from heartlink.errors import Refusal, StartupFailure, StoreFault
 from heartlink.hub import Hub
 from heartlink.journal import Journals
 from heartlink.model import UserId
+from heartlink.policy import Desk, furnish_policy
 from heartlink.protocol import Limits
+from heartlink.rights.policy import Policy
 from heartlink.settings import Settings
 from heartlink.store.backend import Backend
 from heartlink.store.health import StoreHealth
 from heartlink.store.messages import Messages
 from heartlink.store.meta import read_epoch
 from heartlink.store.opening import make_backend
+from heartlink.store.policy import Commits
 from heartlink.store.rooms import Rooms
 from heartlink.store.tables import ALL
 from heartlink.store.users import EndedSessions, Users
@@ -58,6 +61,7 @@ class House:
     epoch: str
     hub: Hub
     auth: Auth
+    desk: Desk
     health: StoreHealth
     live_rooms: LiveRooms
     journals: Journals
@@ -116,14 +120,25 @@ class House:
         )
         stack.push_async_callback(self.auth.close)
         await self.auth.open()
+        await self._open_desk()
         self._furnish_chat()
         stack.callback(self.live_rooms.close)
         stack.push_async_callback(self.tasks.close)
         self.health.on_return(self._recover)
-        for work in (self.health.watch, self.hub.beat, self._keep_time):
+        for work in (self.health.watch, self.hub.beat, self.desk.keep_time, self._keep_time):
             self.tasks.keep(work)
         if settings.demo:
-            await furnish(self.users, self.auth, self.membership, self.live_rooms, self.talk)
+            await furnish(self.users, self.auth, self.desk, self.membership, self.live_rooms, self.talk)
+
+    async def _open_desk(self) -> None:
+        """Who may do what, before anybody is let in: with all that has expired meanwhile taken back."""
+        self.desk = Desk(Policy(), Commits(self.backend), clock=self.clock, save_seconds=self.settings.save_seconds)
+        try:
+            await self.desk.open(await self.users.all_ids())
+            await furnish_policy(self.desk)
+        except Refusal as refusal:
+            raise StartupFailure(f"The policy could not be read or stored: {refusal.message}", refusal.fix) from None
+        self.auth.on_user_created = self.desk.add_user
 
     def _furnish_chat(self) -> None:
         settings, clock, spawn = self.settings, self.clock, self.tasks.spawn
@@ -136,8 +151,16 @@ class House:
             save_seconds=settings.save_seconds,
         )
         self.live_rooms = LiveRooms(
-            self.rooms, self.messages, self.users, self.journals, clock=clock, spawn=spawn, publish=publish
+            self.rooms,
+            self.messages,
+            self.users,
+            self.journals,
+            self.desk.policy,
+            clock=clock,
+            spawn=spawn,
+            publish=publish,
         )
+        self.desk.on_commit(Fence(self.live_rooms, self.hub, self.users).act)
         self.talk = Talk(clock=clock, message_chars=settings.message_chars)
         self.around = Around(self.rooms, clock=clock, spawn=spawn, typing_seconds=settings.typing_seconds)
         self.arrivals = Arrivals(
@@ -159,9 +182,11 @@ class House:
             ),
             ice_servers=settings.ice_servers,
         )
-        self.membership = Membership(self.live_rooms, self.rooms, self.users, clock=clock)
+        self.membership = Membership(self.live_rooms, self.rooms, self.users, self.desk, clock=clock)
         self.invites = Invites(self.membership, self.live_rooms, self.rooms, clock=clock)
-        self.views = Views(self.live_rooms, self.rooms, self.messages, self.users, clock=clock, epoch=self.epoch)
+        self.views = Views(
+            self.live_rooms, self.rooms, self.messages, self.users, self.desk.policy, clock=clock, epoch=self.epoch
+        )
         self.chat_dispatcher = ChatDispatcher(self.talk, self.around, self.hub, self.auth, clock=clock, spawn=spawn)
 
     def make_bucket(self) -> TokenBucket:
@@ -180,8 +205,14 @@ class House:
         """The store is back."""
         logger.info("the storage is back")
         self.live_rooms.recover()
+        self.tasks.spawn(self._recover_desk())
         for live in self.live_rooms:
             self.around.recover(live)
+
+    async def _recover_desk(self) -> None:
+        # A refusal is tried again at the next return, and by the next commit in any case.
+        with contextlib.suppress(Refusal):
+            await self.desk.recover()
 
     async def _keep_time(self) -> None:
         """Give up writes that take too long, and let go of idle rooms."""

@@ -168,6 +168,10 @@ class Hub:
         if not self._connections:
             self._emptied.set()
 
+    def connections_of(self, user_id: UserId) -> list[Connection]:
+        """All open connections of a user."""
+        return list(self._by_user.get(user_id, ()))
+
     def is_online(self, user_id: UserId) -> bool:
         """Whether a user has any connection open."""
         return user_id in self._by_user

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from heartlink.model import Grant, Member, Receipt, Room, Status, StoredMessage, UserId
-from heartlink.rights import Rights, membership_grants, resolve
+from heartlink.model import Member, Receipt, Room, Status, StoredMessage, UserId
 
 RECENT_MESSAGES: Final = 128
 """Messages of a room kept in memory: what a reconnecting client has usually missed."""
@@ -99,8 +98,7 @@ class RoomState:
     """What a live room knows, and its one counter; callers hold the room's turn when they change the numbering."""
 
     room: Room
-    members: dict[UserId, Member]
-    grants: list[Grant]
+    members: Mapping[UserId, Member]
     recent: RecentMessages
     last_seq: int = 0
     cursors: dict[UserId, int] = field(default_factory=dict)
@@ -112,12 +110,6 @@ class RoomState:
         if self.room.ended_at_ms is not None:
             return "ended"
         return "waiting" if self.room.kind == "private" and len(self.members) < 2 else "active"
-
-    def rights_of(self, user_id: UserId | None, now_ms: int) -> Rights:
-        """The effective rights of a user (None: not signed in) as far as this room goes."""
-        member = None if user_id is None else self.members.get(user_id)
-        own = membership_grants(member) if member else []
-        return resolve((*self.grants, *own), user_id, now_ms)
 
     def publish(self, row: StoredMessage) -> None:
         """Take a stored message or change into the room's history; its ``rev`` is the room's newest number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import jwt
@@ -33,9 +33,14 @@ ENDED_SESSIONS_PER_USER = 2_000
 PURGE_EVERY_MS = 3_600_000
 
 SessionEnded = Callable[[SessionId], None]
+UserCreated = Callable[[UserId], Awaitable[None]]
 UserEnded = Callable[[UserId, SessionId | None], None]
 
 log = logging.getLogger("heartlink.auth")
+
+
+async def _nobody_to_tell(user_id: UserId) -> None:
+    """Stands until somebody wants to know of new users."""
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -60,6 +65,7 @@ class Auth:
     ) -> None:
         self.on_session_ended = on_session_ended
         self.on_user_ended = on_user_ended
+        self.on_user_created: UserCreated = _nobody_to_tell
         self.door = Doorkeeper(settings)
         self.passwords = Passwords()
         self.throttle = LoginThrottle(clock)
@@ -131,6 +137,7 @@ class Auth:
             await self._users.add(user)
         except DuplicateKey:
             raise _taken(username) from None
+        await self.on_user_created(user.id)
         return user
 
     async def log_in(self, username: str, password: str, address: str) -> SignedIn:

@@ -2,6 +2,7 @@
 
 from heartlink.chat.around import Around
 from heartlink.chat.arrivals import Arrivals, Resume
+from heartlink.chat.fence import Fence
 from heartlink.chat.invites import Invites
 from heartlink.chat.live import LiveRoom, LiveRooms, Peer
 from heartlink.chat.membership import Membership
@@ -11,6 +12,7 @@ from heartlink.chat.views import HistoryPage, RoomList, RoomView, Views
 __all__ = [
     "Around",
     "Arrivals",
+    "Fence",
     "HistoryPage",
     "Invites",
     "LiveRoom",

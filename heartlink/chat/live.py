@@ -14,6 +14,7 @@ from heartlink.journal import Journal, Journals, Published
 from heartlink.model import Receipt, RoomId, User, UserId
 from heartlink.protocol import MemberView, RoomSummary, UserProfile, iso
 from heartlink.rights import Rights, room_scope
+from heartlink.rights.policy import Policy
 from heartlink.rooms import RECENT_MESSAGES, RecentMessages, RoomState
 from heartlink.store.messages import Messages
 from heartlink.store.rooms import Rooms
@@ -99,7 +100,8 @@ class LiveRoom:
 
     def member_views(self, limit: int | None = None) -> list[MemberView]:
         """The members as others see them, in the order in which they came."""
-        views = (self.member_view(user_id) for user_id in list(self.state.members)[:limit])
+        members = sorted(self.state.members.values(), key=lambda member: member.joined_at_ms)[:limit]
+        views = (self.member_view(member.user_id) for member in members)
         return [view for view in views if view is not None]
 
     def set_timer(self, kind: str, user_id: UserId, seconds: float, action: Callable[[], None]) -> None:
@@ -150,6 +152,7 @@ class LiveRooms:
         messages: Messages,
         users: Users,
         journals: Journals,
+        policy: Policy,
         *,
         clock: Callable[[], int],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
@@ -159,6 +162,7 @@ class LiveRooms:
         self._messages = messages
         self._users = users
         self._journals = journals
+        self._policy = policy
         self._clock = clock
         self._spawn = spawn
         self._publish = publish
@@ -189,11 +193,11 @@ class LiveRooms:
 
     def rights(self, live: LiveRoom, user_id: UserId | None) -> Rights:
         """What a user may do in a room, now."""
-        return live.state.rights_of(user_id, self._clock())
+        return self._policy.rights(user_id)
 
     def may(self, live: LiveRoom, user_id: UserId | None, permission: str) -> bool:
         """Whether a user holds a permission in a room, now."""
-        return self.rights(live, user_id).allows(permission, room_scope(live.id))
+        return self.rights(live, user_id).allows(permission, room_scope(live.id), self._clock())
 
     def profile(self, user: User | None, is_online: bool = True) -> UserProfile:
         """A user as others see them."""
@@ -237,18 +241,15 @@ class LiveRooms:
         room = await self._rooms.get(room_id)
         if room is None:
             raise no_such_room(room_id)
-        members, grants, receipts, recent = await asyncio.gather(
-            self._rooms.members(room_id),
-            self._rooms.grants(room_scope(room_id)),
+        members = self._policy.members_of(room_id)
+        receipts, recent, profiles = await asyncio.gather(
             self._rooms.receipts(room_id),
             self._messages.latest_changes(room_id, RECENT_MESSAGES),
+            self._users.get_many(list(members)),
         )
-        members.sort(key=lambda member: member.joined_at_ms)
-        profiles = await self._users.get_many([member.user_id for member in members])
         state = RoomState(
             room=room,
-            members={member.user_id: member for member in members},
-            grants=grants,
+            members=members,
             recent=RecentMessages(recent, complete=len(recent) < RECENT_MESSAGES),
             last_seq=recent[0].message.rev if recent else 0,
         )

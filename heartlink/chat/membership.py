@@ -5,7 +5,6 @@ Every change is stored first and then acts on the open sockets in the same loop 
 
 from __future__ import annotations
 
-import secrets
 import unicodedata
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -14,10 +13,9 @@ from typing import Final
 
 import msgspec
 
-from heartlink.chat.live import LiveRoom, LiveRooms, Peer
-from heartlink.chat.talk import denied
+from heartlink.chat.live import LiveRoom, LiveRooms
+from heartlink.chat.talk import denied, denied_everywhere
 from heartlink.errors import (
-    REVOKED,
     ROOM_ENDED_FAREWELL,
     Refusal,
     conflict,
@@ -30,15 +28,11 @@ from heartlink.errors import (
 from heartlink.hub import frame_of
 from heartlink.model import Member, Room, RoomId, RoomKind, RoomRole, User, UserId
 from heartlink.names import fold
-from heartlink.protocol import (
-    AccessRevoked,
-    CapabilitiesChanged,
-    MemberAdded,
-    MemberRemoved,
-    RoomEnded,
-    RoomUpdated,
-)
+from heartlink.policy import Desk
+from heartlink.protocol import RoomEnded, RoomUpdated
 from heartlink.rights import ROLE_RANK, guest_access_grants
+from heartlink.rights.changes import AnyChange, DropGrant, PutGrant, SetMember
+from heartlink.rights.policy import Policy
 from heartlink.store.rooms import MEMBERS_LIMIT, ROOMS_PER_USER_LIMIT, Rooms
 from heartlink.store.users import Users
 
@@ -49,10 +43,13 @@ ROOM_NAME_CHARS: Final = 100
 class Membership:
     """Decides who belongs to which room, and makes the open sockets follow."""
 
-    def __init__(self, live_rooms: LiveRooms, rooms: Rooms, users: Users, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, live_rooms: LiveRooms, rooms: Rooms, users: Users, desk: Desk, *, clock: Callable[[], int]
+    ) -> None:
         self._live_rooms = live_rooms
         self._rooms = rooms
         self._users = users
+        self._desk = desk
         self._clock = clock
 
     # Rooms
@@ -61,8 +58,7 @@ class Membership:
         self, owner: User, *, name: str, kind: RoomKind, room_id: str | None, members: list[str], guest_access: bool
     ) -> RoomId:
         """Open a room with its first members, by user name; raises ``conflict`` when the id is taken."""
-        if len(await self._rooms.memberships(owner.id)) >= ROOMS_PER_USER_LIMIT:
-            raise too_large("The number of your rooms", f"{ROOMS_PER_USER_LIMIT} rooms")
+        self._check_may_create(owner)
         invited = [await self._user_named(username, "members") for username in dict.fromkeys(members)]
         room = Room(
             id=RoomId(str(uuid.uuid4()) if room_id is None else check_room_id(room_id)),
@@ -75,12 +71,20 @@ class Membership:
             raise conflict(f"A room with the id '{room.id}' exists.", "Choose another id.", {"room_id": "taken"})
         # Through the live room, as every later change: somebody may have found the new room already.
         async with self._live_rooms.use(room.id) as live, live.changing:
-            await self.put(live, owner, "owner", owner)
-            for user in invited:
-                await self.put(live, user, "member", owner)
+            first: list[AnyChange] = [self._set(room.id, owner.id, "owner")]
+            first += [self._set(room.id, user.id, "member") for user in invited if user.id != owner.id]
             if guest_access:
-                await self._set_guest_access(live, True)
+                first += [PutGrant(grant) for grant in guest_access_grants(room.id)]
+            live.profiles.update((user.id, user) for user in (owner, *invited))
+            await self._desk.commit(lambda policy: first, by=owner, why=f"{owner.username} opened the room")
         return room.id
+
+    def _check_may_create(self, owner: User) -> None:
+        policy = self._desk.policy
+        if not policy.rights(owner.id).allows("room.create", now_ms=self._clock()):
+            raise denied_everywhere(owner.id, "room.create")
+        if len(policy.memberships_of(owner.id)) >= ROOMS_PER_USER_LIMIT:
+            raise too_large("The number of your rooms", f"{ROOMS_PER_USER_LIMIT} rooms")
 
     async def update(
         self, user: User, room_id: RoomId, *, name: str | None, kind: RoomKind | None, guest_access: bool | None
@@ -98,20 +102,18 @@ class Membership:
                 live.state.room = changed
                 live.topic.tell(frame_of(RoomUpdated(room=live.summary())))
             if guest_access is not None:
-                await self._set_guest_access(live, guest_access)
+                await self._set_guest_access(live, user, guest_access)
 
-    async def _set_guest_access(self, live: LiveRoom, guest_access: bool) -> None:
-        wanted = guest_access_grants(live.id)
-        for grant in wanted:
+    async def _set_guest_access(self, live: LiveRoom, user: User, guest_access: bool) -> None:
+        grants = guest_access_grants(live.id)
+
+        def propose(policy: Policy) -> list[AnyChange]:
             if guest_access:
-                await self._rooms.put_grant(grant)
-            else:
-                await self._rooms.remove_grant(grant.id)
-        ids = {grant.id for grant in wanted}
-        kept = [grant for grant in live.state.grants if grant.id not in ids]
-        live.state.grants = [*kept, *wanted] if guest_access else kept
-        if not guest_access:
-            self._refresh_all(live, "The room is no longer open to guests.")
+                return [PutGrant(grant) for grant in grants if grant.id not in policy.grants]
+            return [DropGrant(grant.id) for grant in grants if grant.id in policy.grants]
+
+        what = "opened the room to" if guest_access else "closed the room to"
+        await self._desk.commit(propose, by=user, why=f"{user.username} {what} guests")
 
     async def end(self, user: User, room_id: RoomId) -> None:
         """End a room: its history stays, its sockets close."""
@@ -170,49 +172,41 @@ class Membership:
             return
         if len(live.state.members) >= MEMBERS_LIMIT:
             raise too_large("The number of members", f"{MEMBERS_LIMIT} in one room")
-        was_waiting = live.state.status == "waiting"
-        member = self._member(live.id, whom.id, role)
-        await self._rooms.put_member(member)
-        live.state.members[whom.id] = member
         live.profiles[whom.id] = whom
-        self._tell_member(live, whom.id, by)
-        if was_waiting:
-            live.topic.tell(frame_of(RoomUpdated(room=live.summary())))
-        self._refresh(live, whom.id, f"{by.username} made you a member.")
+        why = f"{whom.username} joined the room" if whom.id == by.id else f"{by.username} added {whom.username}"
+        await self._desk.commit(lambda policy: [self._set(live.id, whom.id, role)], by=by, why=why)
 
     async def _change_role(self, live: LiveRoom, user: User, whom: UserId, role: RoomRole) -> None:
-        member = live.state.members.get(whom)
-        if member is None:
-            raise not_found("This membership", "Look at the room's members.")
-        self._check_rank(live, user, role)
-        if whom != user.id:
-            self._check_above(live, user, member)
-        if member.role == "owner" and role != "owner" and self._owners(live) == [whom]:
-            raise conflict("A room cannot be without an owner.", "Make somebody else owner first.")
-        changed = msgspec.structs.replace(member, role=role)
-        await self._rooms.put_member(changed)
-        live.state.members[whom] = changed
-        self._tell_member(live, whom, user)
-        self._refresh(live, whom, f"{user.username} made you {role}.")
+        def propose(policy: Policy) -> list[AnyChange]:
+            member = live.state.members.get(whom)
+            if member is None:
+                raise not_found("This membership", "Look at the room's members.")
+            self._check_rank(live, user, role)
+            if whom != user.id:
+                self._check_above(live, user, member)
+            if member.role == "owner" and role != "owner" and self._owners(live) == [whom]:
+                raise conflict("A room cannot be without an owner.", "Make somebody else owner first.")
+            return [] if member.role == role else [self._set(live.id, whom, role, member.joined_at_ms)]
+
+        name = self._name(live, whom)
+        await self._desk.commit(propose, by=user, why=f"{user.username} made {name} {role}")
 
     async def _remove(self, live: LiveRoom, whom: UserId, by: User) -> None:
-        heir = self._heir(live, whom)
-        if heir is not None:
-            await self._rooms.put_member(heir)
-            live.state.members[heir.user_id] = heir
-            self._tell_member(live, heir.user_id, by)
-            self._refresh(live, heir.user_id, "The last owner has left.")
-        await self._rooms.remove_member(live.id, whom)
-        gone = live.user(whom)
-        del live.state.members[whom]
+        def propose(policy: Policy) -> list[AnyChange]:
+            heir = self._heir(live, whom)
+            inherits = [] if heir is None else [self._set(live.id, heir.user_id, "owner", heir.joined_at_ms)]
+            return [*inherits, self._set(live.id, whom, None)]
+
+        name = self._name(live, whom)
+        why = f"{name} left the room" if whom == by.id else f"{by.username} removed {name} from the room"
+        await self._desk.commit(propose, by=by, why=why)
         live.profiles.pop(whom, None)
-        username = gone.username if gone else ""
-        frame = frame_of(MemberRemoved(user_id=whom, username=username, by=by.username))
-        live.topic.tell(frame)
-        reason = "You have left the room." if whom == by.id else f"{by.username} removed you from the room."
-        self._refresh(live, whom, reason)
         if not live.state.members and live.state.room.kind != "public" and live.state.status != "ended":
             await self._end(live, by)
+
+    def _name(self, live: LiveRoom, user_id: UserId) -> str:
+        user = live.user(user_id)
+        return user.username if user else "somebody"
 
     def _owners(self, live: LiveRoom) -> list[UserId]:
         return [member.user_id for member in live.state.members.values() if member.role == "owner"]
@@ -222,8 +216,7 @@ class Membership:
         others = [member for member in live.state.members.values() if member.user_id != leaving]
         if self._owners(live) != [leaving] or not others:
             return None
-        heir = max(others, key=lambda member: (ROLE_RANK[member.role], -member.joined_at_ms))
-        return msgspec.structs.replace(heir, role="owner")
+        return max(others, key=lambda member: (ROLE_RANK[member.role], -member.joined_at_ms))
 
     # What all of them share
 
@@ -258,8 +251,10 @@ class Membership:
             raise unfit("user_id", "there is no such user")
         return user
 
-    def _member(self, room_id: RoomId, user_id: UserId, role: RoomRole) -> Member:
-        return Member(room_id=room_id, user_id=user_id, role=role, joined_at_ms=self._clock())
+    def _set(
+        self, room_id: RoomId, user_id: UserId, role: RoomRole | None, joined_at_ms: int | None = None
+    ) -> SetMember:
+        return SetMember(room_id, user_id, role, self._clock() if joined_at_ms is None else joined_at_ms)
 
     def _check_rank(self, live: LiveRoom, user: User, role: RoomRole) -> None:
         mine = live.state.members.get(user.id)
@@ -270,38 +265,6 @@ class Membership:
         mine = live.state.members.get(user.id)
         if mine is None or (mine.role != "owner" and ROLE_RANK[member.role] >= ROLE_RANK[mine.role]):
             raise Refusal("forbidden", 403, f"This member is {member.role} as well.", "Ask an owner of the room.")
-
-    def _tell_member(self, live: LiveRoom, user_id: UserId, by: User) -> None:
-        view = live.member_view(user_id)
-        if view is not None:
-            live.topic.tell(frame_of(MemberAdded(member=view, by=by.username)))
-
-    def _refresh_all(self, live: LiveRoom, because: str) -> None:
-        """Let everybody's sockets follow a change of the room's grants."""
-        for connection in live.topic:
-            peer = connection.context
-            if isinstance(peer, Peer):
-                self._refresh_peer(live, peer, because)
-
-    def _refresh(self, live: LiveRoom, user_id: UserId, because: str) -> None:
-        """Let a user's sockets follow a change of their rights, in this turn."""
-        for connection in list(live.topic.of_user(user_id)):
-            peer = connection.context
-            if isinstance(peer, Peer):
-                self._refresh_peer(live, peer, because)
-
-    def _refresh_peer(self, live: LiveRoom, peer: Peer, because: str) -> None:
-        capabilities = self._live_rooms.rights(live, peer.user_id).capabilities(live.id)
-        if capabilities == peer.capabilities:
-            return
-        peer.capabilities = capabilities
-        if "chat.read" in capabilities:
-            peer.connection.push(frame_of(CapabilitiesChanged(capabilities=capabilities, because=because)))
-            return
-        decision_id = denied(live, peer.user_id, "chat.read").decision_id if peer.user_id else secrets.token_hex(8)
-        peer.connection.drop_queued()
-        revoked = AccessRevoked(because=because, decision_id=decision_id or "")
-        peer.connection.hang_up(REVOKED, frame_of(revoked))
 
 
 def check_room_id(room_id: str) -> str:

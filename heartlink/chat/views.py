@@ -13,6 +13,7 @@ from heartlink.chat.talk import denied
 from heartlink.errors import Refusal, not_a_member, unauthenticated
 from heartlink.model import Invite, Message, Room, RoomId, RoomKind, RoomRole, StoredMessage, User
 from heartlink.protocol import MemberView, RoomSummary, encode, iso, message_view
+from heartlink.rights.policy import Policy
 from heartlink.store.messages import Messages
 from heartlink.store.rooms import Rooms
 from heartlink.store.users import Users
@@ -88,6 +89,7 @@ class Views:
         rooms: Rooms,
         messages: Messages,
         users: Users,
+        policy: Policy,
         *,
         clock: Callable[[], int],
         epoch: str,
@@ -96,18 +98,18 @@ class Views:
         self._rooms = rooms
         self._messages = messages
         self._users = users
+        self._policy = policy
         self._clock = clock
         self._epoch = epoch
 
     async def my_rooms(self, user: User) -> RoomList:
         """The rooms a user belongs to that were not ended."""
-        memberships = await self._rooms.memberships(user.id)
-        rooms = await self._rooms.get_many([member.room_id for member in memberships])
+        rooms = await self._rooms.get_many(list(self._policy.memberships_of(user.id)))
         return await self._list(user, [room for room in rooms if room.ended_at_ms is None])
 
     async def public_rooms(self, user: User) -> RoomList:
         """Public rooms that a user may join."""
-        mine = {member.room_id for member in await self._rooms.memberships(user.id)}
+        mine = self._policy.memberships_of(user.id)
         return await self._list(user, [room for room in await self._rooms.public() if room.id not in mine])
 
     async def _list(self, user: User, rooms: list[Room]) -> RoomList:
@@ -132,10 +134,10 @@ class Views:
                 name=state.room.name,
                 kind=state.room.kind,
                 status=state.status,
-                guest_access=any(grant.subject.kind == "anonymous" for grant in state.grants),
+                guest_access=self._live_rooms.may(live, None, "chat.read"),
                 created_at=iso(state.room.created_at_ms),
                 owner_id=state.room.owner_id,
-                role=state.members[user_id].role if user_id in state.members else None,
+                role=state.members[user_id].role if user_id and user_id in state.members else None,
                 capabilities=self._live_rooms.rights(live, user_id).capabilities(live.id),
                 members_count=len(state.members),
                 members=live.member_views(members) if may_read else [],

@@ -1,4 +1,4 @@
-"""Rooms and what belongs to them: members, grants, invites, receipts. Nouns in, nouns out."""
+"""Rooms and what belongs to them: invites, receipts. Who belongs to them is the policy's to say."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TypeVar
 import msgspec
 
 from heartlink.errors import DuplicateKey
-from heartlink.model import Grant, Invite, Member, Receipt, Room, RoomId, UserId
+from heartlink.model import Invite, Receipt, Room, RoomId, UserId
 from heartlink.store.backend import Backend, Collection, Document, KeyValue
-from heartlink.store.tables import GRANTS, INVITES, MEMBERS, RECEIPTS, ROOMS
+from heartlink.store.tables import INVITES, RECEIPTS, ROOMS
 
 MEMBERS_LIMIT = 5000
 """Members of one room."""
@@ -33,17 +33,12 @@ def _pair_id(room_id: RoomId, user_id: UserId) -> str:
     return f"{user_id}/{room_id}"
 
 
-def _member_document(member: Member) -> Document:
-    keys: dict[str, KeyValue] = {"room": member.room_id, "user": member.user_id}
-    return Document(_pair_id(member.room_id, member.user_id), keys, _encode(member))
-
-
 def _invite_document(invite: Invite) -> Document:
     return Document(invite.code, {"room": invite.room_id, "uses": invite.uses}, _encode(invite))
 
 
 class Rooms:
-    """The repository of rooms and of who belongs to them."""
+    """The repository of rooms, invite links and read marks."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -82,44 +77,6 @@ class Rooms:
         """Public rooms that were not ended."""
         found = await self._read(ROOMS, "kind", "public", Room, PUBLIC_ROOMS_LIMIT)
         return [room for room in found if room.ended_at_ms is None]
-
-    # Members
-
-    async def members(self, room_id: RoomId) -> list[Member]:
-        """Everybody who belongs to a room."""
-        return await self._read(MEMBERS, "room", room_id, Member, MEMBERS_LIMIT)
-
-    async def memberships(self, user_id: UserId) -> list[Member]:
-        """Every room a user belongs to."""
-        return await self._read(MEMBERS, "user", user_id, Member, ROOMS_PER_USER_LIMIT)
-
-    async def member(self, room_id: RoomId, user_id: UserId) -> Member | None:
-        """One membership."""
-        found = await self._backend.get(MEMBERS, _pair_id(room_id, user_id))
-        return msgspec.json.decode(found.body, type=Member) if found else None
-
-    async def put_member(self, member: Member) -> None:
-        """Store a membership, new or with another role."""
-        await self._backend.put(MEMBERS, _member_document(member))
-
-    async def remove_member(self, room_id: RoomId, user_id: UserId) -> bool:
-        """End a membership; False when there was none."""
-        return await self._backend.delete(MEMBERS, _pair_id(room_id, user_id))
-
-    # Grants
-
-    async def grants(self, scope: str) -> list[Grant]:
-        """The stored grants of one scope (memberships are grants of their own)."""
-        return await self._read(GRANTS, "scope", scope, Grant, MEMBERS_LIMIT)
-
-    async def put_grant(self, grant: Grant) -> None:
-        """Store a grant."""
-        keys: dict[str, KeyValue] = {"scope": grant.scope, "subject": f"{grant.subject.kind}:{grant.subject.id}"}
-        await self._backend.put(GRANTS, Document(grant.id, keys, _encode(grant)))
-
-    async def remove_grant(self, grant_id: str) -> bool:
-        """Take a grant back; False when there was none."""
-        return await self._backend.delete(GRANTS, grant_id)
 
     # Invites
 

@@ -8,8 +8,6 @@ META = Collection("meta")
 USERS = Collection("users", text=("fold",), integer=("rev",), unique=(("fold",),))
 ENDED_SESSIONS = Collection("ended_sessions", integer=("expires_ms",), indexes=(("expires_ms",),))
 ROOMS = Collection("rooms", text=("kind",), indexes=(("kind",),))
-MEMBERS = Collection("members", text=("room", "user"), indexes=(("room",), ("user",)))
-GRANTS = Collection("grants", text=("scope", "subject"), indexes=(("scope",), ("subject",)))
 INVITES = Collection("invites", text=("room",), integer=("uses",), indexes=(("room",),))
 RECEIPTS = Collection("receipts", text=("room", "user"), integer=("up_to",), indexes=(("room",), ("user",)))
 MESSAGES = Collection(
@@ -22,4 +20,4 @@ MESSAGES = Collection(
 
 POLICY_COMMITS = Collection("policy_commits", integer=("version",), unique=(("version",),))
 
-ALL = (META, USERS, ENDED_SESSIONS, ROOMS, MEMBERS, GRANTS, INVITES, RECEIPTS, MESSAGES, POLICY_COMMITS)
+ALL = (META, USERS, ENDED_SESSIONS, ROOMS, INVITES, RECEIPTS, MESSAGES, POLICY_COMMITS)

@@ -16,6 +16,7 @@ from heartlink.store.tables import ENDED_SESSIONS, USERS
 CACHED_USERS = 10_000
 UNCERTAIN_USERS = 1_000
 USERS_PER_READ = 500
+IDS_PER_READ = 2_000
 WAITING_CHANGES = 256
 CHANGE_TRIES = 3
 SESSIONS_PER_READ = 1_000
@@ -70,6 +71,17 @@ class Users:
         found = await self._backend.scan(USERS, {"fold": prefix}, limit=1) if prefix else []
         found += await self._backend.scan(USERS, {}, span, limit=limit)
         return [user for user in map(self._keep, found) if user.is_active][:limit]
+
+    async def all_ids(self) -> list[UserId]:
+        """The id of every account."""
+        ids: list[UserId] = []
+        above = ""
+        while True:
+            found = await self._backend.scan(USERS, {}, Span("fold", above=above), limit=IDS_PER_READ)
+            ids += [UserId(row.id) for row in found]
+            if len(found) < IDS_PER_READ:
+                return ids
+            above = str(found[-1].keys["fold"])
 
     async def add(self, user: User) -> None:
         """Store a new user; raises DuplicateKey when the id or the folded name exists."""

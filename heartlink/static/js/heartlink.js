@@ -8,6 +8,7 @@
  *     await room.open();
  *     room.send("hello");
  */
+import { Courier } from "./lib/courier.js";
 import { claimTab, MemoryStorage } from "./lib/outbox.js";
 import { Rest } from "./lib/rest.js";
 import { Room } from "./lib/room.js";
@@ -29,6 +30,7 @@ export class HeartLink {
   #socketAuth;
   #storage;
   #tabId = null;
+  #courier = null;
   #me;
   #options;
 
@@ -82,13 +84,29 @@ export class HeartLink {
       me,
       rest: this.rest,
       storage: this.#storage,
-      scope: `${this.#base}|${me.id}|${roomId}`,
+      scope: this.#scope(me, roomId),
       tabId: this.#tabId,
       address: (id, query) => this.#socketAddress(`/ws/chat/${encodeURIComponent(id)}/`, query),
       renew: () => this.#renew(),
       pingSeconds: this.#options.pingSeconds ?? 0,
       backoff: this.#options.backoff,
     });
+  }
+
+  /**
+   * Delivers what was written in rooms that no tab has open any more; call it now and then while the server answers.
+   * @param {string | null} [exceptRoomId] the room that is open here
+   */
+  async deliverLeftBehind(exceptRoomId = null) {
+    const me = await this.me();
+    this.#tabId ??= claimTab();
+    const scope = (roomId) => this.#scope(me, roomId);
+    this.#courier ??= new Courier({ rest: this.rest, storage: this.#storage, scope, tabId: this.#tabId });
+    await this.#courier.deliver(exceptRoomId);
+  }
+
+  #scope(me, roomId) {
+    return `${this.#base}|${me.id}|${roomId}`;
   }
 
   // permissions(): the user's permission stream (/ws/permissions/) takes its place here, on ReconnectingSocket like Room.

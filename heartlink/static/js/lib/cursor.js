@@ -40,6 +40,11 @@ export class ReadCursor {
     this.#sent = 0;
   }
 
+  /** The history is another one: its numbers begin anew. */
+  reset() {
+    this.#wanted = this.#sent = 0;
+  }
+
   stop() {
     clearTimeout(this.#timer);
     this.#timer = null;

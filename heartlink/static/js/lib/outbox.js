@@ -136,6 +136,17 @@ export class Outbox extends Emitter {
   }
 }
 
+/** The rooms under a scope's prefix that have something waiting. */
+export function roomsWithEntries(storage, scopePrefix) {
+  const prefix = `heartlink:outbox:${scopePrefix}`;
+  const rooms = new Set();
+  for (let index = 0; index < storage.length; index += 1) {
+    const key = storage.key(index);
+    if (key?.startsWith(prefix)) rooms.add(key.slice(prefix.length, key.lastIndexOf(":")));
+  }
+  return rooms;
+}
+
 /** An id no other client makes: 128 random bits. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -116,6 +116,7 @@ export class Rest {
     if (after !== undefined) query.set("after", String(after));
     return this.request("GET", `${roomPath(roomId, "messages")}?${query}`);
   }
+  postMessage = (roomId, message) => this.request("POST", roomPath(roomId, "messages"), message);
   editMessage = (roomId, id, content) => this.request("PATCH", roomPath(roomId, "messages", id), { content });
   deleteMessage = (roomId, id) => this.request("DELETE", roomPath(roomId, "messages", id));
   react = (roomId, id, emoji, on) =>

@@ -306,7 +306,10 @@ export class Room extends Emitter {
     this.emit("beat", { kind: "greeting" });
     const following = this.#position.greet(frame);
     if (following === "replay") return;
-    if (following === "other_history") this.timeline.clear();
+    if (following === "other_history") {
+      this.timeline.clear();
+      this.#cursor.reset();
+    }
     this.#reload();
   }
 

@@ -18,6 +18,7 @@ export class Sender {
   #isLive = false;
   #inFlight = null;
   #timer = null;
+  #notBefore = 0;
   #adoptTimer = null;
   #backoff;
 
@@ -46,6 +47,7 @@ export class Sender {
   stop() {
     this.#isLive = false;
     this.#inFlight = null;
+    this.#notBefore = 0;
     clearTimeout(this.#timer);
     clearInterval(this.#adoptTimer);
     this.#outbox.requeue();
@@ -57,7 +59,7 @@ export class Sender {
   }
 
   pump() {
-    if (!this.#isLive || this.#inFlight) return;
+    if (!this.#isLive || this.#inFlight || Date.now() < this.#notBefore) return;
     const entry = this.#outbox.next;
     if (!entry) return;
     clearTimeout(this.#timer);
@@ -94,11 +96,15 @@ export class Sender {
     if (this.#inFlight !== clientId) return;
     this.#settle();
     if (isFinal) this.pump();
-    else
-      this.#timer = setTimeout(
-        () => this.pump(),
-        Math.max(this.#backoff.next(), (error.retryAfterSeconds ?? 0) * 1000),
-      );
+    else this.#wait(Math.max(this.#backoff.next(), (error.retryAfterSeconds ?? 0) * 1000));
+  }
+
+  #wait(delayMs) {
+    this.#notBefore = Date.now() + delayMs;
+    this.#timer = setTimeout(() => {
+      this.#notBefore = 0;
+      this.pump();
+    }, delayMs);
   }
 
   /** The connection was closed over the frame's size: only what was in flight can have been it. */

@@ -75,6 +75,14 @@ export class Timeline {
     }
   }
 
+  /** Forgets the oldest but `keep`; they can be loaded again. @returns {number[]} the ids that are gone */
+  trim(keep) {
+    const gone = this.#ids.splice(0, Math.max(0, this.#ids.length - keep));
+    for (const id of gone) this.#byId.delete(id);
+    if (gone.length) this.hasMore = true;
+    return gone;
+  }
+
   clear() {
     this.#byId.clear();
     this.#ids = [];

@@ -4,6 +4,8 @@ import { MessageTools } from "./tools.js";
 import { t, toastError } from "./ui.js";
 
 const AT_END_PX = 60;
+const MOST_ROWS = 800;
+const ROWS_KEPT = 300;
 const LOAD_OLDER_WITHIN_PX = 700;
 
 export class Conversation {
@@ -119,9 +121,19 @@ export class Conversation {
     if (after) this.#redraw(after);
     if (message.client_id) this.#dropPending(message.client_id);
     if (!this.#isFollowing && !message.is_own) this.#unseen += 1;
+    if (this.#isFollowing && this.#rows.size > MOST_ROWS) this.#forgetOldest();
     this.#afterGrowth();
     this.#actions.arrived(message, isSeen);
     this.#look();
+  }
+
+  /** A page that stays open for days does not grow for days. */
+  #forgetOldest() {
+    for (const id of this.#room.timeline.trim(ROWS_KEPT)) {
+      this.#rows.get(id)?.remove();
+      this.#rows.delete(id);
+    }
+    this.#drawEdge();
   }
 
   #changed(message) {

@@ -22,6 +22,7 @@ export function keepRooms({ list, currentId = null, loaded = () => {}, failed = 
       const { rooms } = await link.rest.rooms();
       draw(list, rooms, currentId);
       loaded(rooms);
+      link.deliverLeftBehind(currentId).catch(() => {});
     } catch (error) {
       failed(error);
     } finally {

@@ -1,0 +1,76 @@
+"""What a commit of the policy does to open chat sockets, in the turn in which it counts (PROTOCOL 4.4)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+from heartlink.chat.live import LiveRoom, LiveRooms, Peer
+from heartlink.chat.talk import denied
+from heartlink.connection import Connection
+from heartlink.errors import REVOKED
+from heartlink.hub import Hub, frame_of
+from heartlink.policy import Commit, Step
+from heartlink.protocol import AccessRevoked, CapabilitiesChanged, MemberAdded, MemberRemoved, RoomUpdated
+from heartlink.rights.changes import SetMember
+from heartlink.rights.deltas import Who
+from heartlink.store.users import Users
+
+
+class Fence:
+    """Makes sockets follow the policy; nothing here awaits."""
+
+    def __init__(self, live_rooms: LiveRooms, hub: Hub, users: Users) -> None:
+        self._live_rooms = live_rooms
+        self._hub = hub
+        self._users = users
+
+    def act(self, commit: Commit, steps: list[Step]) -> None:
+        """Tell rooms of their members, then let everybody's sockets follow their rights."""
+        for change in commit.changes:
+            if isinstance(change, SetMember):
+                self._tell_room(commit, change)
+        for step in steps:
+            for connection in list(self._connections(step.delta.who)):
+                if isinstance(connection.context, Peer):
+                    self._refresh(connection.context, commit.why)
+
+    def _connections(self, who: Who) -> Iterator[Connection]:
+        if who is not None:
+            yield from self._hub.connections_of(who)
+            return
+        for live in self._live_rooms:
+            yield from live.topic.of_user(None)
+
+    def _tell_room(self, commit: Commit, change: SetMember) -> None:
+        live = self._live_rooms.loaded(change.room_id)
+        if live is None:
+            return
+        view = live.member_view(change.user_id)
+        if view is not None:
+            live.topic.tell(frame_of(MemberAdded(member=view, by=commit.by_name or None)))
+        elif change.role is None:
+            user = live.user(change.user_id)
+            username = user.username if user else ""
+            removed = MemberRemoved(user_id=change.user_id, username=username, by=commit.by_name or None)
+            live.topic.tell(frame_of(removed))
+        # A private room waits for its second member: that is when its status changes.
+        if live.state.room.kind == "private" and len(live.state.members) <= 2:
+            live.topic.tell(frame_of(RoomUpdated(room=live.summary())))
+
+    def _refresh(self, peer: Peer, because: str) -> None:
+        live: LiveRoom = peer.live
+        if not peer.attached:
+            # Whoever is still coming in is judged at the last step of that.
+            return
+        capabilities = self._live_rooms.rights(live, peer.user_id).capabilities(live.id)
+        if capabilities == peer.capabilities:
+            return
+        peer.capabilities = capabilities
+        if "chat.read" in capabilities:
+            peer.connection.push(frame_of(CapabilitiesChanged(capabilities=capabilities, because=because)))
+            return
+        decision_id = denied(live, peer.user_id, "chat.read").decision_id if peer.user_id else secrets.token_hex(8)
+        peer.connection.drop_queued()
+        revoked = AccessRevoked(because=because, decision_id=decision_id or "")
+        peer.connection.hang_up(REVOKED, frame_of(revoked))
