@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from heartlink.errors import Refusal, not_found
+from heartlink.errors import Refusal, conflict, not_found
 from heartlink.model import Message, MessageType, ReplyTo, StoredMessage, User, UserId
 from heartlink.protocol import encode, iso
 from heartlink.rooms import RoomState, excerpt
@@ -59,6 +59,7 @@ class Post(Entry):
     """A new message. ``dedup`` is what the store keeps once: of the ``client_id``, or of this posting alone."""
 
     __slots__ = (
+        "change",
         "client_id",
         "content",
         "dedup",
@@ -93,6 +94,7 @@ class Post(Entry):
         self.reply_to = reply_to
         self.mentions = mentions
         self.sent_before: StoredMessage | None = None
+        self.change: str | None = None
 
     def target(self) -> int | None:
         return self.reply_to
@@ -103,6 +105,17 @@ class Post(Entry):
     def already(self, state: RoomState) -> StoredMessage | None:
         """The message stored under the same ``client_id``, as far as is known without asking the store."""
         return state.recent.sent_as(self.dedup) or self.sent_before
+
+    def answer_again(self, earlier: StoredMessage) -> None:
+        """Answer a ``client_id`` that was stored before: with the same message, or with a conflict."""
+        if earlier.fingerprint == self.fingerprint:
+            self.answer(self, earlier, duplicate=True, published=False)
+            return
+        refusal = conflict(
+            f"The client_id '{self.client_id}' was used for another message before.",
+            "Use a new client_id for new content.",
+        )
+        self.answer(self, refusal, duplicate=False, published=False)
 
     def make(self, state: RoomState, seq: int, now_ms: int) -> StoredMessage | Refusal:
         """The message with its number, ready to be stored."""

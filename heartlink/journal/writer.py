@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, Protocol
 
-from heartlink.errors import DuplicateKey, Refusal, StoreFault, busy, conflict, internal_error, not_saved
+from heartlink.errors import DuplicateKey, Refusal, StoreFault, busy, internal_error, not_saved
 from heartlink.journal.entries import Amend, Post, Published
 from heartlink.model import RoomId, StoredMessage
 from heartlink.rooms import RoomState
@@ -238,7 +238,7 @@ class Journal:
                 earlier = entry.already(state)
                 if earlier is not None:
                     self._waiting.popleft()
-                    _answer_again(entry, earlier)
+                    entry.answer_again(earlier)
                     continue
             target = entry.target()
             if target is not None and not entry.loaded and state.recent.get(target) is None:
@@ -269,7 +269,7 @@ class Journal:
                 logger.error("the store failed in an unexpected way", exc_info=error)
             self._lose_sight(batch)
         else:
-            self._tell([Published(row, _change_of(entry), entry) for entry, row, _ in batch])
+            self._tell([Published(row, entry.change, entry) for entry, row, _ in batch])
         self._begin_soon()
 
     def give_up(self) -> None:
@@ -383,19 +383,3 @@ def _make(entry: Post | Amend, state: RoomState, seq: int, now_ms: int) -> Store
     except Exception:
         logger.exception("an entry of room %r could not be made", state.room.id)
         return internal_error()
-
-
-def _change_of(entry: Post | Amend) -> str | None:
-    return entry.change if isinstance(entry, Amend) else None
-
-
-def _answer_again(entry: Post, earlier: StoredMessage) -> None:
-    """Answer a ``client_id`` that was stored before: with the same message, or with a conflict."""
-    if earlier.fingerprint == entry.fingerprint:
-        entry.answer(entry, earlier, duplicate=True, published=False)
-    else:
-        refusal = conflict(
-            f"The client_id '{entry.client_id}' was used for another message before.",
-            "Use a new client_id for new content.",
-        )
-        entry.answer(entry, refusal, duplicate=False, published=False)
