@@ -133,6 +133,26 @@ def test_what_was_written_survives_a_reload_while_the_server_is_down(cast: Cast,
     assert ann.conversation() == bob.conversation()
 
 
+def test_what_was_left_behind_is_delivered_from_any_page(cast: Cast, server: Server) -> None:
+    ann, bob = cast.user("ann"), cast.user("bob")
+    room = ann.makes_room("Harbour 港", bob)
+    bob.opens(room)
+    ann.opens(room)
+    server.kill()
+    ann.is_cut_off()
+    ann.says("one for the road")
+    ann.says("and another")
+    ann.sees_status("and another", "queued")
+    ann.page.close()
+    server.start()
+    ann.page = ann.new_tab()
+    ann.goes_to("/")
+    bob.hears("and another")
+    assert bob.conversation() == ["one for the road", "and another"]
+    expect(ann.page.locator(".room-last")).to_contain_text("and another", timeout=15_000)
+    assert ann.page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('heartlink:outbox'))") == []
+
+
 def test_a_stopped_server_says_goodbye_and_people_come_back_by_themselves(cast: Cast, server: Server) -> None:
     ann = cast.user("ann")
     room = ann.makes_room("Harbour")

@@ -125,3 +125,85 @@ def test_a_page_that_was_not_allowed_reads_nothing(cast: Cast, server: Server) -
     )
     visitor.complaints.clear()
     assert outcome == "refused"
+
+
+PURE = """async base => {
+  const {Backoff, MemoryStorage, Outbox, Timeline} = await import(`${base}/static/js/heartlink.js`);
+  const {Position} = await import(`${base}/static/js/lib/position.js`);
+  const results = {};
+  const message = (id, rev, content) => ({id, rev, content, is_read: false});
+
+  const timeline = new Timeline();
+  timeline.replace([message(5, 5, 'five'), message(6, 9, 'six, edited')], true);
+  results.older = [timeline.apply(message(6, 6, 'six')), timeline.apply(message(3, 10, 'not loaded'))];
+  results.newer = [timeline.apply(message(5, 11, 'five, edited')), timeline.apply(message(8, 8, 'eight'))];
+  timeline.prepend([message(3, 10, 'three'), message(4, 4, 'four')], false);
+  results.order = timeline.messages.map(one => one.content);
+  results.trimmed = [timeline.trim(2), timeline.hasMore, timeline.oldestId];
+
+  const position = new Position();
+  const frame = (rev, more) => ({message: {rev}, ...more});
+  position.begin(10, 'e');
+  results.live = [position.take(frame(11)), position.take(frame(11)), position.take(frame(13)), position.query.since];
+  results.duplicate = [position.take(frame(40, {duplicate: true})), position.query.since];
+  results.greeted = position.greet({resume: 'changes', last_seq: 20, epoch: 'e'});
+  results.replay = [position.take(frame(14)), position.take(frame(19)), position.take(frame(21))];
+  results.held = [position.caughtUp(20).length, position.query.since, position.take(frame(21))];
+  const full = (resume_reason, last_seq) => position.greet({resume: 'full', resume_reason, last_seq, epoch: 'f'});
+  results.other = [full('epoch_changed', 3), position.query, full('too_far_behind', 9), full('ahead_of_server', 2)];
+
+  const waits = random => { const backoff = new Backoff({firstMs: 500, mostMs: 5000, random: () => random});
+                            return Array.from({length: 6}, () => backoff.next()); };
+  results.waits = [waits(0), waits(1)];
+
+  const storage = new MemoryStorage();
+  const make = tabId => new Outbox({scope: 's', storage, tabId});
+  const first = make('tab1');
+  const one = first.add({content: 'one'}), two = first.add({content: 'two'});
+  first.update(one.client_id, {state: 'sent'});
+  const second = make('tab2');
+  results.foreign = [second.entries.length, second.next];
+  await second.adopt();
+  results.adopted = second.entries.map(entry => [entry.content, entry.state, entry.owner]);
+  results.next = second.next.client_id === one.client_id;
+  second.remove(one.client_id);
+  results.left = make('tab3').entries.map(entry => entry.content);
+
+  const shared = new Outbox({scope: 'l', storage: localStorage, tabId: 'tab1'});
+  const tell = id => dispatchEvent(new StorageEvent('storage', {key: `heartlink:outbox:l:${id}`, newValue:
+    JSON.stringify({client_id: id, content: id, created_at: 1, order: 0, owner: 'tab9', state: 'sent'})}));
+  const heard = () => shared.entries.map(entry => entry.content);
+  tell('a');
+  results.told = heard();
+  shared.remove('a');
+  shared.remove('b');
+  tell('a');
+  tell('b');
+  results.toldTooLate = heard();
+  return results;
+}"""
+
+
+def test_the_pure_parts(cast: Cast, server: Server, elsewhere: str) -> None:
+    visitor = cast.visitor()
+    visitor.page.goto(elsewhere)
+    results = visitor.page.evaluate(PURE, server.url)
+    assert results == {
+        "older": ["ignored", "ignored"],
+        "newer": ["changed", "added"],
+        "order": ["three", "four", "five, edited", "six, edited", "eight"],
+        "trimmed": [[3, 4, 5], True, 6],
+        "live": ["apply", "apply", "gap", 11],
+        "duplicate": ["apply", 11],
+        "greeted": "replay",
+        "replay": ["apply", "apply", "hold"],
+        "held": [1, 20, "apply"],
+        "other": ["other_history", {"since": 3, "epoch": "f"}, "reload", "other_history"],
+        "waits": [[250, 500, 1000, 2000, 2500, 2500], [500, 1000, 2000, 4000, 5000, 5000]],
+        "foreign": [2, None],
+        "adopted": [["one", "queued", "tab2"], ["two", "queued", "tab2"]],
+        "next": True,
+        "left": ["two"],
+        "told": ["a"],
+        "toldTooLate": [],
+    }

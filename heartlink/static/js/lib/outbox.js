@@ -1,5 +1,7 @@
 import { Emitter } from "./emitter.js";
 
+const MOST_SETTLED = 1000;
+
 /**
  * What was written and is not yet acknowledged, kept across reloads, one key for each entry.
  *
@@ -15,6 +17,7 @@ export class Outbox extends Emitter {
   #storage;
   #entries = new Map();
   #onStorage = null;
+  #settled = new Set();
 
   /**
    * @param {object} options
@@ -70,6 +73,8 @@ export class Outbox extends Emitter {
 
   /** Acknowledged or given up: gone for good. @returns {boolean} whether it was here */
   remove(clientId) {
+    this.#settled.add(clientId);
+    if (this.#settled.size > MOST_SETTLED) this.#settled.delete(this.#settled.values().next().value);
     if (!this.#entries.delete(clientId)) return false;
     this.#storage.removeItem(this.#prefix + clientId);
     this.emit("change", null);
@@ -123,7 +128,8 @@ export class Outbox extends Emitter {
   #read(text) {
     try {
       const entry = JSON.parse(text);
-      if (typeof entry?.client_id === "string") this.#entries.set(entry.client_id, entry);
+      // What another tab noted before it was acknowledged may be heard of afterwards.
+      if (typeof entry?.client_id === "string" && !this.#settled.has(entry.client_id)) this.#entries.set(entry.client_id, entry);
     } catch {
       // Somebody else's text under our key: not ours to send.
     }
