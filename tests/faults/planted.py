@@ -36,6 +36,7 @@ def no_dedup_key() -> None:
     """Every posting is new, whatever `client_id` it carries."""
     from heartlink.chat import talk
 
+    assert "dedup_key" in vars(talk), "the bug has to be planted where the key is made now"
     vars(talk)["dedup_key"] = lambda *_: secrets.token_hex(16)
 
 
@@ -70,6 +71,7 @@ def no_reload_after_unknown_outcome() -> None:
             self.state.publish(row)
         self.dirty = False
 
+    assert hasattr(Journal, "_reload"), "the bug has to be planted where the room is read again now"
     Journal._reload = adopt  # type: ignore[method-assign]
 
 

@@ -16,7 +16,7 @@ import msgspec
 import pymongo
 
 from .checker import KINDS, Ledger, render_table, render_timeline
-from .clients import Account, Member, Poster, Writer, cancel_all
+from .clients import Account, Member, Poster, Steward, Writer, cancel_all
 from .nemesis import FAULTS_PER_SECOND, Nemesis
 from .processes import Database, Server, free_port
 from .proxy import Proxy
@@ -31,6 +31,7 @@ OWNER = WRITERS[0]
 MEMBERS = ("eve", "fay", "gus")
 GUEST = "hal"
 POSTER = "ivy"
+VISITOR = "jan"
 VANDAL = "vandal"
 
 
@@ -111,7 +112,7 @@ class Trial:
         self._folder = folder
         self._database: Database | None = None
         self._members: list[Member] = []
-        self._posters: list[Poster] = []
+        self._others: list[Poster | Steward] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._borrowed: tuple[str, str] | None = None
         self._history_rows = 0
@@ -185,14 +186,19 @@ class Trial:
         await self._while_clients_live(nemesis.run(self.plan.seconds, self.plan.faults_per_second, self._is_enough))
         for writer in writers:
             writer.writing = False
-        for poster in self._posters:
-            poster.writing = False
+        for other in self._others:
+            other.writing = False
         await self._while_clients_live(self._settle(server.port, accounts[OWNER], writers))
         await cancel_all(self._tasks)
         self._tasks.clear()
         await server.kill()
         await server.start()
         await self._judge(server.port, accounts[OWNER])
+        visitor = Rest(server.port, accounts[VISITOR].token)
+        for other in self._others:
+            if isinstance(other, Steward):
+                await other.look(visitor)
+        visitor.close()
         return dict(nemesis.faults)
 
     def _is_enough(self) -> bool:
@@ -218,8 +224,13 @@ class Trial:
             )
             self._admit(patient)
             poster = Poster(self.ledger, accounts[POSTER], room_id, port, f"{self.plan.seed}:{room_id}:{POSTER}")
-            self._posters.append(poster)
+            self._others.append(poster)
             self._start(poster.run())
+            steward = Steward(
+                self.ledger, accounts[OWNER], accounts[VISITOR], room_id, port, f"{self.plan.seed}:{room_id}:steward"
+            )
+            self._others.append(steward)
+            self._start(steward.run())
         return writers
 
     async def _admit_late(self, server_port: int, proxy_port: int, accounts: dict[str, Account]) -> None:
@@ -274,9 +285,9 @@ class Trial:
         for writer in writers:
             if writer.pending:
                 return f"{writer.name} waits for {list(writer.pending)[:5]}"
-        for poster in self._posters:
-            if poster.pending:
-                return f"a post over REST waits: {poster.pending}"
+        for other in self._others:
+            if other.pending:
+                return f"a request over REST waits: {other.pending}"
         for room_id in ROOMS:
             try:
                 last_seq = (await rest.history(room_id, 0)).last_seq
@@ -314,7 +325,7 @@ class Trial:
 async def register_all(port: int) -> dict[str, Account]:
     """Every account of the trial, registered while nothing breaks yet."""
     accounts = {}
-    for username in (*WRITERS, *MEMBERS, GUEST, POSTER, VANDAL):
+    for username in (*WRITERS, *MEMBERS, GUEST, POSTER, VISITOR, VANDAL):
         rest = Rest(port)
         payload = await rest.call("POST", "/api/auth/register", {"username": username, "password": PASSWORD})
         rest.close()
