@@ -137,8 +137,8 @@ def forbidden(permission: str, scope: str, decision_id: str | None = None) -> Re
     return Refusal(
         "forbidden",
         403,
-        f"You do not hold '{permission}' in {scope}.",
-        "Ask an owner or admin of the room for it.",
+        f"You do not hold '{permission}'" + (" in this room." if scope != "*" else "."),
+        "Ask an administrator for it." if scope == "*" else "Ask an owner or admin of the room for it.",
         decision_id=decision_id,
     )
 

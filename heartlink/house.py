@@ -156,6 +156,7 @@ class House:
             self.users,
             self.journals,
             self.desk.policy,
+            self.desk.decisions,
             clock=clock,
             spawn=spawn,
             publish=publish,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 from heartlink.chat.live import LiveRoom, LiveRooms, Peer
-from heartlink.chat.talk import denied
 from heartlink.connection import Connection
 from heartlink.errors import REVOKED
 from heartlink.hub import Hub, frame_of
 from heartlink.policy import Commit, Step
 from heartlink.protocol import AccessRevoked, CapabilitiesChanged, MemberAdded, MemberRemoved, RoomUpdated
+from heartlink.rights import room_scope
 from heartlink.rights.changes import SetMember
 from heartlink.rights.deltas import Who
 from heartlink.store.users import Users
@@ -70,7 +69,7 @@ class Fence:
         if "chat.read" in capabilities:
             peer.connection.push(frame_of(CapabilitiesChanged(capabilities=capabilities, because=because)))
             return
-        decision_id = denied(live, peer.user_id, "chat.read").decision_id if peer.user_id else secrets.token_hex(8)
+        decision_id = live.decisions.note(peer.user_id, "chat.read", room_scope(live.id), allowed=False)
         peer.connection.drop_queued()
-        revoked = AccessRevoked(because=because, decision_id=decision_id or "")
+        revoked = AccessRevoked(because=because, decision_id=decision_id)
         peer.connection.hang_up(REVOKED, frame_of(revoked))

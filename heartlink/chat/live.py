@@ -12,6 +12,7 @@ from heartlink.errors import Refusal, not_found
 from heartlink.hub import Topic
 from heartlink.journal import Journal, Journals, Published
 from heartlink.model import Receipt, RoomId, User, UserId
+from heartlink.policy import Decisions
 from heartlink.protocol import MemberView, RoomSummary, UserProfile, iso
 from heartlink.rights import Rights, room_scope
 from heartlink.rights.policy import Policy
@@ -33,6 +34,7 @@ class LiveRoom:
     __slots__ = (
         "_users",
         "changing",
+        "decisions",
         "idle_since",
         "journal",
         "profiles",
@@ -44,8 +46,9 @@ class LiveRoom:
         "uses",
     )
 
-    def __init__(self, state: RoomState, users: Users, profiles: dict[UserId, User]) -> None:
+    def __init__(self, state: RoomState, users: Users, profiles: dict[UserId, User], decisions: Decisions) -> None:
         self.state = state
+        self.decisions = decisions
         self.topic = Topic()
         self.journal: Journal
         self.profiles = profiles
@@ -153,6 +156,7 @@ class LiveRooms:
         users: Users,
         journals: Journals,
         policy: Policy,
+        decisions: Decisions,
         *,
         clock: Callable[[], int],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
@@ -163,6 +167,7 @@ class LiveRooms:
         self._users = users
         self._journals = journals
         self._policy = policy
+        self._decisions = decisions
         self._clock = clock
         self._spawn = spawn
         self._publish = publish
@@ -254,7 +259,7 @@ class LiveRooms:
             last_seq=recent[0].message.rev if recent else 0,
         )
         state.restore(receipts)
-        live = LiveRoom(state, self._users, profiles)
+        live = LiveRoom(state, self._users, profiles, self._decisions)
         live.journal = Journal(self._journals, state, lambda steps: self._publish(live, steps))
         return live
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from heartlink.chat.live import LiveRoom, LiveRooms
-from heartlink.chat.talk import denied, denied_everywhere
+from heartlink.chat.talk import denied
 from heartlink.errors import (
     ROOM_ENDED_FAREWELL,
     Refusal,
@@ -30,7 +30,7 @@ from heartlink.model import Member, Room, RoomId, RoomKind, RoomRole, User, User
 from heartlink.names import fold
 from heartlink.policy import Desk
 from heartlink.protocol import RoomEnded, RoomUpdated
-from heartlink.rights import ROLE_RANK, guest_access_grants
+from heartlink.rights import EVERYWHERE, ROLE_RANK, guest_access_grants
 from heartlink.rights.changes import AnyChange, DropGrant, PutGrant, SetMember
 from heartlink.rights.policy import Policy
 from heartlink.store.rooms import MEMBERS_LIMIT, ROOMS_PER_USER_LIMIT, Rooms
@@ -82,7 +82,7 @@ class Membership:
     def _check_may_create(self, owner: User) -> None:
         policy = self._desk.policy
         if not policy.rights(owner.id).allows("room.create", now_ms=self._clock()):
-            raise denied_everywhere(owner.id, "room.create")
+            raise self._desk.decisions.deny(owner.id, "room.create", EVERYWHERE)
         if len(policy.memberships_of(owner.id)) >= ROOMS_PER_USER_LIMIT:
             raise too_large("The number of your rooms", f"{ROOMS_PER_USER_LIMIT} rooms")
 

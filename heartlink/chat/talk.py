@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import msgspec
 
 from heartlink.chat.live import LiveRoom, Peer
 from heartlink.connection import Connection
-from heartlink.errors import Refusal, forbidden, not_found, room_ended, too_large, unauthenticated, unfit
+from heartlink.errors import Refusal, not_found, room_ended, too_large, unauthenticated, unfit
 from heartlink.frames import text_frame
 from heartlink.hub import frame_of
 from heartlink.journal import Amend, Post, Published
@@ -28,10 +27,8 @@ from heartlink.protocol import (
     iso,
     message_frame,
 )
-from heartlink.rights import EVERYWHERE, room_scope
+from heartlink.rights import room_scope
 from heartlink.store.messages import dedup_key, fingerprint
-
-logger = logging.getLogger(__name__)
 
 REACTION_KINDS: Final = 50
 """Different emoji on one message."""
@@ -57,17 +54,8 @@ def require(live: LiveRoom, user: User | None, capabilities: tuple[str, ...], pe
 
 
 def denied(live: LiveRoom, user_id: UserId, permission: str) -> Refusal:
-    """The refusal for a permission that is not held, with the id under which the log knows the decision."""
-    decision_id = secrets.token_hex(8)
-    logger.info("decision %s: '%s' is denied to user %s in room %r", decision_id, permission, user_id, live.id)
-    return forbidden(permission, room_scope(live.id), decision_id)
-
-
-def denied_everywhere(user_id: UserId, permission: str) -> Refusal:
-    """The refusal for a permission that is not held anywhere."""
-    decision_id = secrets.token_hex(8)
-    logger.info("decision %s: '%s' is denied to user %s", decision_id, permission, user_id)
-    return forbidden(permission, EVERYWHERE, decision_id)
+    """The refusal for a permission that is not held in a room, with the id under which it can be explained."""
+    return live.decisions.deny(user_id, permission, room_scope(live.id))
 
 
 class Talk:

@@ -13,6 +13,7 @@ from typing import Final
 
 from heartlink.errors import DuplicateKey, Refusal, StoreFault, not_saved
 from heartlink.model import User, UserId
+from heartlink.policy.decisions import Decisions
 from heartlink.policy.history import History, Step
 from heartlink.rights.changes import AnyChange, DropGrant, PutGrant
 from heartlink.rights.checking import check_change
@@ -39,6 +40,7 @@ class Desk:
     def __init__(self, policy: Policy, commits: Commits, *, clock: Callable[[], int], save_seconds: float) -> None:
         self.policy = policy
         self.history = History()
+        self.decisions = Decisions(lambda: self.version)
         self.version = 0
         self._commits = commits
         self._clock = clock
