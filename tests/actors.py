@@ -49,7 +49,12 @@ class Server:
     """A house that is served on a port of its own."""
 
     def __init__(self, folder: Path, mongo_url: str = "", **settings: Any) -> None:
-        defaults: dict[str, Any] = {"port": 0, "data_dir": folder, "mongo_url": mongo_url, "presence_grace_seconds": 0.1}
+        defaults: dict[str, Any] = {
+            "port": 0,
+            "data_dir": folder,
+            "mongo_url": mongo_url,
+            "presence_grace_seconds": 0.1,
+        }
         self.settings = Settings(**{**defaults, **settings})
         self.house: House
         self.port = 0
@@ -117,9 +122,7 @@ class Person:
     def name(self) -> str:
         return str(self.user["username"])
 
-    async def asks(
-        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
-    ) -> Answer:
+    async def asks(self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Answer:
         """An HTTP request; a body that is no bytes is sent as JSON."""
         sent = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()

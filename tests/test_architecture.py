@@ -33,6 +33,7 @@ RANKS = {
     "heartlink.hub": 4,
     "heartlink.journal": 4,
     "heartlink.chat": 5,
+    "heartlink.streams": 5,
     "heartlink.policy": 4,
     "heartlink.dispatch": 6,
     "heartlink.demo": 6,

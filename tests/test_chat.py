@@ -53,7 +53,7 @@ async def test_the_greeting_says_everything_a_page_needs(serve: Serve) -> None:
 
 
 async def test_a_message_reaches_everybody_and_its_own_copy_is_the_acknowledgement(serve: Serve) -> None:
-    ann, bob, room, at_ann, at_bob = await two_in_a_room(serve)
+    ann, _bob, room, at_ann, at_bob = await two_in_a_room(serve)
     await at_ann.sends({"type": "message", "content": "hi 你好 😀", "client_id": "one", "ref": "r1"})
     own = await at_ann.hears("chat_message")
     heard = await at_bob.hears("chat_message")
@@ -166,7 +166,7 @@ async def test_two_people_may_use_the_same_client_id(serve: Serve) -> None:
 
 
 async def test_edit_delete_react(serve: Serve) -> None:
-    ann, bob, _, at_ann, at_bob = await two_in_a_room(serve)
+    _ann, _bob, _, at_ann, at_bob = await two_in_a_room(serve)
     await at_ann.says("helo")
     edited = await at_ann.asks({"type": "edit_message", "id": 1, "content": "hello"})
     assert (edited["type"], edited["change"]) == ("message_updated", "edited")
@@ -341,5 +341,3 @@ async def test_too_many_frames_are_refused_one_by_one_and_then_hung_up_on(serve:
     assert all(frame["retry_after"] > 0 and frame["ref"] for frame in refused)
     assert len(refused) == 199
     await at_bob.says("undisturbed")
-
-
