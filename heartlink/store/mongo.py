@@ -302,8 +302,8 @@ class MongoBackend:
             journal=True,
             retryWrites=False,
             timeoutMS=timeout_ms,
-            serverSelectionTimeoutMS=timeout_ms,
-            # Shorter than the search for a server, so that its failure has a reason to tell.
+            # Each shorter than the one around it, so that a failure has a reason to tell, and leaves time to tell it.
+            serverSelectionTimeoutMS=timeout_ms * 2 // 3,
             connectTimeoutMS=timeout_ms // 2,
             heartbeatFrequencyMS=HEARTBEAT_MS,
         )
