@@ -151,6 +151,11 @@ PURE = """async base => {
   results.held = [position.caughtUp(20).length, position.query.since, position.take(frame(21))];
   const full = (resume_reason, last_seq) => position.greet({resume: 'full', resume_reason, last_seq, epoch: 'f'});
   results.other = [full('epoch_changed', 3), position.query, full('too_far_behind', 9), full('ahead_of_server', 2)];
+  position.read();
+  const query = () => position.query;
+  results.interrupted = [full('too_far_behind', 30), position.interrupt(), query(),
+                         position.greet({resume: 'none', resume_reason: null, last_seq: 31, epoch: 'f'}),
+                         position.read(), position.interrupt(), query()];
 
   const waits = random => { const backoff = new Backoff({firstMs: 500, mostMs: 5000, random: () => random});
                             return Array.from({length: 6}, () => backoff.next()); };
@@ -199,6 +204,7 @@ def test_the_pure_parts(cast: Cast, server: Server, elsewhere: str) -> None:
         "replay": ["apply", "apply", "hold"],
         "held": [1, 20, "apply"],
         "other": ["other_history", {"since": 3, "epoch": "f"}, "reload", "other_history"],
+        "interrupted": ["reload", None, {}, "reload", None, None, {"since": 31, "epoch": "f"}],
         "waits": [[250, 500, 1000, 2000, 2500, 2500], [500, 1000, 2000, 4000, 5000, 5000]],
         "foreign": [2, None],
         "adopted": [["one", "queued", "tab2"], ["two", "queued", "tab2"]],

@@ -6,6 +6,8 @@ export class Position {
   #seq = null;
   #epoch = null;
   #replay = null;
+  /** Whether the history up to `#seq` is here: not between a greeting that sends us to read it and the end of reading. */
+  #isRead = true;
 
   get isKnown() {
     return this.#seq !== null;
@@ -25,6 +27,12 @@ export class Position {
   begin(seq, epoch) {
     this.#seq = seq;
     this.#epoch = epoch;
+    this.#isRead = true;
+  }
+
+  /** The history that a greeting sent us to read was read. */
+  read() {
+    this.#isRead = true;
   }
 
   /**
@@ -37,8 +45,10 @@ export class Position {
       this.#replay = { upTo: frame.last_seq, held: [] };
       return "replay";
     }
-    const isOther = this.isKnown && (frame.epoch !== this.#epoch || frame.resume_reason === "ahead_of_server");
+    const isKnownHistory = this.#epoch === null || frame.epoch === this.#epoch;
+    const isOther = !isKnownHistory || (this.isKnown && frame.resume_reason === "ahead_of_server");
     this.begin(frame.last_seq, frame.epoch);
+    this.#isRead = false;
     return isOther ? "other_history" : "reload";
   }
 
@@ -66,8 +76,9 @@ export class Position {
     return held;
   }
 
-  /** The connection is gone, and a replay that was under way with it. */
+  /** The connection is gone, and with it a replay that was under way, or the place behind a history not yet read. */
   interrupt() {
     this.#replay = null;
+    if (!this.#isRead) this.#seq = null;
   }
 }

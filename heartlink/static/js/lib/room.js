@@ -238,7 +238,9 @@ export class Room extends Emitter {
     while (generation === this.#generation) {
       try {
         await this.#loadNewest(generation);
-        if (generation === this.#generation) this.#goLive();
+        if (generation !== this.#generation) return;
+        this.#position.read();
+        this.#goLive();
         return;
       } catch (error) {
         if (!error.isTemporary) return this.emit("refused", error);
@@ -261,8 +263,8 @@ export class Room extends Emitter {
   }
 
   #followSocket(state) {
-    if (state.name === "open") this.#setState({ name: "catching_up" });
-    else if (state.name === "stopped") this.#setState({ ...state, error: this.#farewell ?? state.error });
+    if (state.name === "open") return;
+    if (state.name === "stopped") this.#setState({ ...state, error: this.#farewell ?? state.error });
     else this.#setState(state);
   }
 
@@ -296,6 +298,7 @@ export class Room extends Emitter {
 
   #greet(frame) {
     this.#farewell = null;
+    this.#setState({ name: "catching_up" });
     this.#socket.heartbeatSeconds = frame.heartbeat_interval ?? 30;
     this.me = { ...this.me, ...frame.user_profile };
     this.info = { ...this.info, ...frame.room };
