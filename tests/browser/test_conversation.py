@@ -58,7 +58,7 @@ def meet(cast: Cast) -> tuple[Person, Person]:
     return ann, bob
 
 
-def test_two_people_talk_and_the_server_is_killed_under_them(cast: Cast, server: Server) -> None:
+def test_two_people_talk_and_the_server_is_killed_under_them(cast: Cast, server: Server, artifacts: Path) -> None:
     ann, bob = meet(cast)
 
     ann.says("Morning! Shall we go?")
@@ -92,6 +92,7 @@ def test_two_people_talk_and_the_server_is_killed_under_them(cast: Cast, server:
     ann.says("Written while the server was away")
     ann.sees_status("Written while the server was away", "queued")
     bob.says("I wrote as well")
+    ann.page.screenshot(path=artifacts / "cut-off.png")
 
     server.start()
     ann.is_connected()
@@ -105,6 +106,7 @@ def test_two_people_talk_and_the_server_is_killed_under_them(cast: Cast, server:
     expect(bob.page.locator("#pending .message")).to_have_count(0)
     assert ann.conversation() == bob.conversation()
     assert len(ann.conversation()) == 6
+    ann.page.screenshot(path=artifacts / "together-again.png")
     for person in (ann, bob):
         assert person.page.evaluate("window.sameDocument"), "a page was loaded again"
 

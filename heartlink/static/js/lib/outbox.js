@@ -129,7 +129,8 @@ export class Outbox extends Emitter {
     try {
       const entry = JSON.parse(text);
       // What another tab noted before it was acknowledged may be heard of afterwards.
-      if (typeof entry?.client_id === "string" && !this.#settled.has(entry.client_id)) this.#entries.set(entry.client_id, entry);
+      if (typeof entry?.client_id === "string" && !this.#settled.has(entry.client_id))
+        this.#entries.set(entry.client_id, entry);
     } catch {
       // Somebody else's text under our key: not ours to send.
     }

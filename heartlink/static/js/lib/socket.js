@@ -5,6 +5,8 @@ import { HeartLinkError } from "./errors.js";
 const SUBPROTOCOL = "heartlink.v1";
 const WATCH_EVERY_MS = 2000;
 const PROBE_TIMEOUT_MS = 5000;
+/** A server that is there greets at once. */
+const GREETING_TIMEOUT_MS = 8000;
 /** What a heartbeat may be late before the silence counts. */
 const GRACE_MS = 3000;
 /** A connection that lived this long was a good one: the next wait starts small again. */
@@ -27,6 +29,7 @@ export class ReconnectingSocket extends Emitter {
   #watch = null;
   #generation = 0;
   #heardAt = 0;
+  #isGreeted = false;
   #openedAt = 0;
   #probeSentAt = 0;
   #announcedWaitMs = null;
@@ -118,6 +121,7 @@ export class ReconnectingSocket extends Emitter {
   #opened() {
     this.#openedAt = this.#heardAt = Date.now();
     this.#probeSentAt = 0;
+    this.#isGreeted = false;
     this.#hasFreshCredentials = false;
     this.#announcedWaitMs = null;
     this.#watch = setInterval(() => this.#look(), WATCH_EVERY_MS);
@@ -127,6 +131,7 @@ export class ReconnectingSocket extends Emitter {
 
   #heard(text) {
     this.#heardAt = Date.now();
+    this.#isGreeted = true;
     let frame;
     try {
       frame = JSON.parse(text);
@@ -145,7 +150,8 @@ export class ReconnectingSocket extends Emitter {
 
   #look() {
     const now = Date.now();
-    if (now - this.#heardAt > 2 * this.heartbeatSeconds * 1000 + GRACE_MS) this.restart("heartbeat_missed");
+    if (!this.#isGreeted && now - this.#openedAt > GREETING_TIMEOUT_MS) this.restart("no_greeting");
+    else if (now - this.#heardAt > 2 * this.heartbeatSeconds * 1000 + GRACE_MS) this.restart("heartbeat_missed");
     else if (this.#probeSentAt && now - this.#probeSentAt > PROBE_TIMEOUT_MS) this.restart("no_pong");
     else if (this.pingSeconds && now - this.#heardAt >= this.pingSeconds * 1000) this.probe();
   }
