@@ -302,12 +302,13 @@ class MongoBackend:
             journal=True,
             retryWrites=False,
             timeoutMS=timeout_ms,
-            # Each shorter than the one around it, so that a failure has a reason to tell, and leaves time to tell it.
-            serverSelectionTimeoutMS=timeout_ms * 2 // 3,
+            serverSelectionTimeoutMS=timeout_ms,
             connectTimeoutMS=timeout_ms // 2,
             heartbeatFrequencyMS=HEARTBEAT_MS,
         )
-        hello = await self._client.admin.command("hello")
+        # Longer than connecting may take, so that a failure has a reason to tell, and soon enough to tell it in time.
+        with pymongo.timeout(self._timeout_seconds * 2 / 3):
+            hello = await self._client.admin.command("hello")
         several = "setName" in hello or hello.get("msg") == "isdbgrid"
         self._database = self._client.get_database(
             database,
