@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Final
 
 from heartlink.auth import Auth
-from heartlink.chat import Around, Arrivals, Fence, Invites, LiveRooms, Membership, Talk, Views, publish
+from heartlink.chat import Around, Arrivals, Fence, Invites, LiveRoom, LiveRooms, Membership, Talk, Views, publish
 from heartlink.connection import ConnectionLimits, TokenBucket
 from heartlink.demo import furnish
 from heartlink.dispatch import ChatDispatcher
 from heartlink.errors import Refusal, StartupFailure, StoreFault
 from heartlink.hub import Hub
-from heartlink.journal import Journals
-from heartlink.model import UserId
+from heartlink.journal import Journals, Published
+from heartlink.model import RoomId, UserId
 from heartlink.policy import Desk, furnish_policy
 from heartlink.protocol import Limits
 from heartlink.rights.policy import Policy
@@ -33,6 +33,7 @@ from heartlink.store.policy import Commits
 from heartlink.store.rooms import Rooms
 from heartlink.store.tables import ALL
 from heartlink.store.users import EndedSessions, Users
+from heartlink.streams import Streams, UnreadHints
 from heartlink.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class House:
     invites: Invites
     views: Views
     chat_dispatcher: ChatDispatcher
+    streams: Streams
+    unread_hints: UnreadHints
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -122,6 +125,8 @@ class House:
         await self.auth.open()
         await self._open_desk()
         self._furnish_chat()
+        self._furnish_streams()
+        stack.callback(self.unread_hints.close)
         stack.callback(self.live_rooms.close)
         stack.push_async_callback(self.tasks.close)
         self.health.on_return(self._recover)
@@ -159,7 +164,7 @@ class House:
             self.desk.decisions,
             clock=clock,
             spawn=spawn,
-            publish=publish,
+            publish=self._publish,
         )
         self.desk.on_commit(Fence(self.live_rooms, self.hub, self.users).act)
         self.talk = Talk(clock=clock, message_chars=settings.message_chars)
@@ -189,6 +194,28 @@ class House:
             self.live_rooms, self.rooms, self.messages, self.users, self.desk.policy, clock=clock, epoch=self.epoch
         )
         self.chat_dispatcher = ChatDispatcher(self.talk, self.around, self.hub, self.auth, clock=clock, spawn=spawn)
+
+    def _furnish_streams(self) -> None:
+        """After the chat, so that rooms follow a commit before people are told of it."""
+        self.streams = Streams(
+            self.desk,
+            clock=self.clock,
+            epoch=self.epoch,
+            heartbeat_seconds=self.settings.heartbeat_seconds,
+            replay_bytes=self.settings.queue_bytes // 2,
+            room_name=self._room_name,
+        )
+        self.desk.on_commit(self.streams.act)
+        call_later = asyncio.get_running_loop().call_later
+        self.unread_hints = UnreadHints(self.streams, self.desk.policy, clock=self.clock, call_later=call_later)
+
+    def _room_name(self, room_id: RoomId) -> str:
+        live = self.live_rooms.loaded(room_id)
+        return live.state.room.name if live else ""
+
+    def _publish(self, live: LiveRoom, steps: list[Published]) -> None:
+        publish(live, steps)
+        self.unread_hints.note(live.state)
 
     def make_bucket(self) -> TokenBucket:
         """The rate at which one connection, or one user over REST, may send."""

@@ -56,6 +56,10 @@ class Topic:
         """A user's connections here."""
         return self._listeners.get(user_id, [])
 
+    def subjects(self) -> list[UserId | None]:
+        """The users of whom there is a connection here."""
+        return list(self._listeners)
+
     def join(self, user_id: UserId | None, connection: Connection) -> None:
         """Listen from now on."""
         self._listeners.setdefault(user_id, []).append(connection)

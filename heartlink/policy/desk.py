@@ -69,8 +69,11 @@ class Desk:
                 for touched in commit.touched:
                     self.history.note(UserId(touched) or None, commit.version)
             else:
+                # Whoever came later was not there to be changed, though the change would reach them now.
+                known = set(commit.touched)
                 for delta in self.policy.change(commit.changes):
-                    self.history.add(commit.version, delta, commit.why)
+                    if (delta.who or "") in known:
+                        self.history.add(commit.version, delta, commit.why, commit.at_ms)
             self.version = commit.version
         for grant in self.policy.grants.values():
             self._expect(PutGrant(grant))
@@ -146,7 +149,7 @@ class Desk:
         """Make a stored commit count: from here to the end of the listeners there is no await."""
         deltas = self.policy.change(commit.changes, known)
         self.version = commit.version
-        steps = [self.history.add(commit.version, delta, commit.why) for delta in deltas]
+        steps = [self.history.add(commit.version, delta, commit.why, commit.at_ms) for delta in deltas]
         for change in commit.changes:
             self._expect(change)
         for listener in self._listeners:

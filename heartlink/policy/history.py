@@ -19,6 +19,7 @@ class Step(NamedTuple):
     prev: int
     delta: Delta
     because: str
+    at_ms: int
 
 
 class History:
@@ -37,9 +38,9 @@ class History:
         self._versions[who] = version
         self._steps.pop(who, None)
 
-    def add(self, version: int, delta: Delta, because: str) -> Step:
+    def add(self, version: int, delta: Delta, because: str, at_ms: int) -> Step:
         """Remember what a commit changed for a subject."""
-        step = Step(version, self.version_of(delta.who), delta, because)
+        step = Step(version, self.version_of(delta.who), delta, because, at_ms)
         self._versions[delta.who] = version
         steps = self._steps.pop(delta.who, None) or deque(maxlen=STEPS_PER_SUBJECT)
         steps.append(step)
