@@ -158,6 +158,20 @@ def test_what_is_given_up_is_neither_stored_nor_counted(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.parametrize("kind", [sqlite3.DatabaseError, sqlite3.OperationalError, sqlite3.InternalError])
+def test_whatever_sqlite_says_the_store_is_unavailable(tmp_path: Path, kind: type[Exception]) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        raise kind("database disk image is malformed")
+
+    async def go() -> None:
+        async with opened(tmp_path) as backend:
+            with pytest.raises(StoreUnavailable, match="malformed"):
+                await backend._write(fail)
+            await backend.append(ROWS, inserts(row("a", 1)))
+
+    asyncio.run(go())
+
+
 def test_too_much_that_waits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heartlink.store.sqlite.backend.JOBS_WAITING", 20)
 

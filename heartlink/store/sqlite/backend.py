@@ -16,7 +16,7 @@ from heartlink.errors import StartupFailure, StoreUnavailable
 from heartlink.store.backend import Change, Collection, Document, KeyValue, Span
 from heartlink.store.folder import DataFolder
 from heartlink.store.sqlite.checkpoint import Checkpointer
-from heartlink.store.sqlite.connection import connect
+from heartlink.store.sqlite.connection import WRITER_CACHE_BYTES, connect
 from heartlink.store.sqlite.sql import PARAMETERS_PER_STATEMENT, Table
 from heartlink.store.sqlite.writer import Job, Writer, update
 
@@ -208,7 +208,7 @@ class SqliteBackend:
     def _prepare(self) -> sqlite3.Connection:
         try:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._connection = connect(self._path)
+            self._connection = connect(self._path, cache_bytes=WRITER_CACHE_BYTES)
             self._check(self._connection)
             self._make_tables(self._connection)
         except sqlite3.OperationalError as error:

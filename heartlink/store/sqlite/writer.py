@@ -171,6 +171,7 @@ class Writer:
 
 
 def store_batch(connection: sqlite3.Connection, table: Table, batch: Sequence[Change]) -> None:
+    """Store one batch, row by row; raises Conflict or sqlite3.IntegrityError where it cannot be."""
     for change in batch:
         if isinstance(change, Insert):
             connection.execute(table.insert(1), table.row(change.document))
@@ -197,4 +198,6 @@ def explain(error: Exception) -> Exception:
         sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
     ):
         return DuplicateKey(str(error))
+    if isinstance(error, sqlite3.Error):
+        return StoreUnavailable(f"SQLite: {error}")
     return error
