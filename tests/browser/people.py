@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
+from collections import Counter
 from typing import Any
 from urllib.parse import quote
 
@@ -12,14 +12,15 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, e
 PASSWORD = "a long enough password"
 # What the browser itself writes about requests that were meant to fail or met a dead server.
 EXPECTED = re.compile(r"Failed to load resource|WebSocket connection to .* failed|net::ERR_")
-_numbers = itertools.count(1)
+_taken: Counter[str] = Counter()
 
 expect.set_options(timeout=8_000)
 
 
 def unique(name: str) -> str:
     """A name nobody has yet on a server that several tests share."""
-    return f"{name}{next(_numbers)}"
+    _taken[name] += 1
+    return name if _taken[name] == 1 else f"{name}{_taken[name]}"
 
 
 class Person:

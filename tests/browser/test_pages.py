@@ -62,6 +62,8 @@ FAINT = """() => {
 }"""
 
 SETTLED = "() => document.getAnimations().every(one => !(one instanceof CSSTransition))"
+BEATS_IN_SIGHT = """() => [...document.querySelectorAll('.beat')]
+  .some(beat => beat.getBoundingClientRect().right < beat.parentElement.getBoundingClientRect().right - 30)"""
 LANDMARKS = "() => [document.querySelectorAll('main').length, document.querySelectorAll('h1').length]"
 
 
@@ -113,7 +115,7 @@ def test_the_conversation_on_every_screen(cast: Cast, artifacts: Path) -> None:
 
     def look(page: Page, width: int, scheme: str) -> None:
         page.locator("#to-latest").evaluate("button => button.click()")
-        page.wait_for_function("document.querySelectorAll('.beat').length > 0")
+        page.wait_for_function(BEATS_IN_SIGHT)
         inspect(page, width)
         page.screenshot(path=artifacts / f"chat-{scheme}-{width}.png")
 

@@ -122,6 +122,7 @@ export class Conversation {
     if (message.client_id) this.#dropPending(message.client_id);
     if (!this.#isFollowing && !message.is_own) this.#unseen += 1;
     if (this.#isFollowing && this.#rows.size > MOST_ROWS) this.#forgetOldest();
+    this.#drawEdge();
     this.#afterGrowth();
     this.#actions.arrived(message, isSeen);
     this.#look();
@@ -133,7 +134,6 @@ export class Conversation {
       this.#rows.get(id)?.remove();
       this.#rows.delete(id);
     }
-    this.#drawEdge();
   }
 
   #changed(message) {

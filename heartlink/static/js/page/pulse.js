@@ -16,12 +16,17 @@ const line = document.querySelector(".pulse");
 const words = document.getElementById("connection-words");
 const wantsStillness = matchMedia("(prefers-reduced-motion: reduce)");
 let lastBeatAt = -Infinity;
+let waiting = null;
 
 /** @param {"pong" | "heartbeat" | "greeting" | "message"} kind */
 export function beat(kind) {
   const now = performance.now();
-  const room = (BEAT_WIDTH_PX / SPEED_PX_PER_SECOND) * 1000;
-  if (document.hidden || now - lastBeatAt < room) return;
+  if (document.hidden || waiting) return;
+  const roomInMs = lastBeatAt + (BEAT_WIDTH_PX / SPEED_PX_PER_SECOND) * 1000 - now;
+  if (roomInMs > 0) {
+    if (kind === "message") waiting = setTimeout(beatLate, roomInMs, kind);
+    return;
+  }
   lastBeatAt = now;
   const drawing = svgPath("beat", "0 0 84 40", BEATS[kind] ?? BEATS.pong);
   line.classList.toggle("still", wantsStillness.matches);
@@ -34,6 +39,12 @@ export function beat(kind) {
         (distance / SPEED_PX_PER_SECOND) * 1000,
       );
   animation.onfinish = animation.oncancel = () => drawing.remove();
+}
+
+/** Words are never passed over: they follow as soon as there is room on the line. */
+function beatLate(kind) {
+  waiting = null;
+  beat(kind);
 }
 
 /** @param {"idle" | "connecting" | "catching_up" | "live" | "waiting" | "stopped" | "unsaved"} state */
