@@ -2,6 +2,7 @@
 import { el, iconButton, t } from "./ui.js";
 
 const QUICK_REACTIONS = ["👍", "❤️", "😂"];
+const ROOM_ABOVE_PX = 30;
 
 export class MessageTools {
   #room;
@@ -57,6 +58,8 @@ export class MessageTools {
     if (!buttons.length) return;
     const more = { class: "toolbar", role: "toolbar", "aria-label": t("Message actions"), "aria-live": "off" };
     this.#toolbar = el("div", more, ...buttons);
+    const isAtTop = article.getBoundingClientRect().top - this.#frame.getBoundingClientRect().top < ROOM_ABOVE_PX;
+    this.#toolbar.classList.toggle("low", isAtTop);
     article.append(this.#toolbar);
   }
 
