@@ -237,6 +237,16 @@ def conflict(message: str, fix: str, fields: dict[str, str] | None = None) -> Re
     return Refusal("conflict", 409, message, fix, fields=fields)
 
 
+def version_not_reached(wanted: int, version: int) -> Refusal:
+    return Refusal(
+        "version_not_reached",
+        409,
+        f"The policy is at version {version}, not yet at {wanted}.",
+        "Ask for a version that an answer has named; after a restore from a backup, ask without one.",
+        fields={"min_version": f"the latest is {version}"},
+    )
+
+
 def room_ended(room_id: str) -> Refusal:
     return Refusal(
         "ended",

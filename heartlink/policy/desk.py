@@ -33,6 +33,13 @@ Listener = Callable[[Commit, list[Step]], None]
 Proposal = Callable[[Policy], Sequence[AnyChange]]
 """What shall be changed, worked out at the last step; raises the Refusal that keeps it from being done."""
 
+Judge = Callable[[Sequence[Delta]], None]
+"""Sees what a commit would change before it is stored."""
+
+
+def _approve(deltas: Sequence[Delta]) -> None:
+    """Has nothing against it."""
+
 
 class Desk:
     """Commits changes of the policy, one after the other."""
@@ -96,8 +103,13 @@ class Desk:
 
     # Committing
 
-    async def commit(self, propose: Proposal, *, by: User | None, why: str) -> Commit | None:
-        """Check, number, store and act; None when nothing was to be changed. Raises Refusals, also ``not_saved``."""
+    async def commit(
+        self, propose: Proposal, *, by: User | None, why: str | Callable[[], str], judge: Judge = _approve
+    ) -> Commit | None:
+        """Check, number, store and act; None when nothing was to be changed. Raises Refusals, also ``not_saved``.
+
+        ``judge`` sees what would change, with the policy as it is, and may raise a Refusal.
+        """
         async with self._turn:
             if self._is_dirty:
                 await self._reload()
@@ -105,12 +117,13 @@ class Desk:
             if not changes:
                 return None
             undo, deltas = self._try(changes)
+            judge(deltas)
             commit = Commit(
                 version=self.version + 1,
                 at_ms=self._clock(),
                 by=by.id if by else None,
                 by_name=by.username if by else "",
-                why=why,
+                why=why if isinstance(why, str) else why(),
                 changes=changes,
                 undo=undo,
                 touched=tuple(delta.who or "" for delta in deltas),
@@ -129,6 +142,25 @@ class Desk:
     def preview(self, changes: Sequence[AnyChange]) -> list[Delta]:
         """What changes would change, for everybody; nothing is changed."""
         return self._try(changes)[1]
+
+    def inverse(self, changes: Sequence[AnyChange]) -> tuple[AnyChange, ...]:
+        """What would undo changes made now; nothing is changed. Raises the Refusal that keeps them from being made."""
+        return self._try(changes)[0]
+
+    def rehearse(self, proposals: Sequence[Proposal]) -> list[Delta]:
+        """What proposals made one after the other would change, for everybody; nothing is changed."""
+        changes: list[AnyChange] = []
+        undo: list[AnyChange] = []
+        try:
+            for propose in proposals:
+                for change in propose(self.policy):
+                    check_change(self.policy, change, self._clock())
+                    undo.insert(0, self.policy.apply(change))
+                    changes.append(change)
+        finally:
+            for step in undo:
+                self.policy.apply(step)
+        return self.preview(changes)
 
     def _try(self, changes: Sequence[AnyChange]) -> tuple[tuple[AnyChange, ...], list[Delta]]:
         """What undoes changes, and the deltas they would make; the policy stays as it is."""

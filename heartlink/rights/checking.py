@@ -28,6 +28,7 @@ PERMISSION: Final = re.compile(r"(\*|[\w-]{1,64})\.(\*|[\w.-]{1,64})")
 SCOPE: Final = re.compile(r"\*|room:[^/]{1,100}")
 PARENTS_LIMIT: Final = 32
 NAME_CHARS: Final = 100
+ICON_CHARS: Final = 64
 PERMISSIONS_LIMIT: Final = 1000
 """Permissions of one role."""
 
@@ -45,6 +46,8 @@ def check_change(policy: Policy, change: AnyChange, now_ms: int) -> None:
             _check_role_parent(policy, role.key, role.parent)
         case DropRole(key):
             need(key in policy.roles, f"The role '{key}'")
+            is_used = policy.holders_of_role(key) or policy.children_of_role(key)
+            _refuse_used(f"role '{key}'", is_used or policy.grants_to(Subject("role", key)))
         case SetRoles(_, roles):
             for key in roles:
                 if key not in policy.roles:
@@ -52,12 +55,14 @@ def check_change(policy: Policy, change: AnyChange, now_ms: int) -> None:
         case PutGroup(group):
             check_key(group.key)
             _check_name(group.name)
-        case DropGroup(key) | SetGroupMembers(key):
+        case SetGroupMembers(key):
             need(key in policy.groups, f"The group '{key}'")
+        case DropGroup(key):
+            need(key in policy.groups, f"The group '{key}'")
+            _refuse_used(f"group '{key}'", policy.group_members.get(key) or policy.grants_to(Subject("group", key)))
         case PutGrant(grant):
             check_permission(grant.permission, "permission")
-            if not SCOPE.fullmatch(grant.scope):
-                raise unfit("scope", "it is neither '*' nor 'room:<id>'")
+            check_scope(grant.scope)
             if grant.expires_at_ms is not None and grant.expires_at_ms <= now_ms:
                 raise unfit("expires_at", "it lies in the past")
             _check_subject(policy, grant.subject)
@@ -68,9 +73,12 @@ def check_change(policy: Policy, change: AnyChange, now_ms: int) -> None:
             _check_name(menu.name)
             check_permission(menu.permission, "permission")
             _check_url(menu.url)
+            if not menu.icon.isprintable() or len(menu.icon) > ICON_CHARS:
+                raise unfit("icon", f"it is not up to {ICON_CHARS} visible characters")
             _check_menu_parent(policy, menu.key, menu.parent)
         case DropMenu(key):
             need(key in policy.menus, f"The menu '{key}'")
+            _refuse_used(f"menu '{key}'", any(menu.parent == key for menu in policy.menus.values()))
         case SetMember():
             pass
 
@@ -79,6 +87,18 @@ def need(exists: bool, what: str) -> None:
     """Raise ``not_found`` unless something exists."""
     if not exists:
         raise not_found(what)
+
+
+def _refuse_used(what: str, is_used: object) -> None:
+    # Whoever makes the same key again later must not find old holders, children or grants waiting for it.
+    if is_used:
+        raise conflict(f"The {what} is still used.", "Take back what uses it first, in the same commit or before.")
+
+
+def check_scope(scope: str) -> None:
+    """Raise ``invalid_parameters`` for what is no scope."""
+    if not SCOPE.fullmatch(scope):
+        raise unfit("scope", "it is neither '*' nor 'room:<id>'")
 
 
 def check_key(key: str) -> None:

@@ -128,6 +128,18 @@ class Policy:
         """Everybody who belongs to a room, in the order in which they came; follows every change."""
         return self._members[room_id]
 
+    def holders_of_role(self, key: str) -> frozenset[UserId]:
+        """Everybody who was given a role itself, not one that inherits from it."""
+        return frozenset(self._holders.get(key, ()))
+
+    def children_of_role(self, key: str) -> frozenset[str]:
+        """The roles whose parent is this one."""
+        return frozenset(self._children.get(key, ()))
+
+    def grants_to(self, subject: Subject) -> list[Grant]:
+        """The grants that name a subject."""
+        return list(self._by_subject.get(subject, {}).values())
+
     # Changing
 
     def change(self, changes: Sequence[AnyChange], known: Sequence[Delta] | None = None) -> list[Delta]:
@@ -178,10 +190,10 @@ class Policy:
                 return set(self._people_of(known.subject)) if known else set()
             case PutMenu(menu):
                 shown = self.menus.get(menu.key)
-                return self._holders_of(menu.permission) | (self._holders_of(shown.permission) if shown else set())
+                return self.concerned_by(menu.permission) | (self.concerned_by(shown.permission) if shown else set())
             case DropMenu(key):
                 shown = self.menus.get(key)
-                return self._holders_of(shown.permission) if shown else set()
+                return self.concerned_by(shown.permission) if shown else set()
 
     def _people_of(self, subject: Subject) -> Iterable[Who]:
         """Everybody of whom a grant to a subject speaks."""
@@ -205,7 +217,7 @@ class Policy:
             found.update(new)
         return found
 
-    def _holders_of(self, permission: str) -> set[Who]:
+    def concerned_by(self, permission: str) -> set[Who]:
         """Everybody to whom some grant everywhere gives, or denies, a permission."""
         found: set[Who] = set()
         for name in names_of(permission):
