@@ -15,7 +15,7 @@ from heartlink.auth import Auth
 from heartlink.chat import Around, Arrivals, Fence, Invites, LiveRoom, LiveRooms, Membership, Talk, Views, publish
 from heartlink.connection import ConnectionLimits, TokenBucket
 from heartlink.demo import furnish
-from heartlink.dispatch import ChatDispatcher
+from heartlink.dispatch import ChatDispatcher, PermissionDispatcher
 from heartlink.errors import Refusal, StartupFailure, StoreFault
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
@@ -33,7 +33,7 @@ from heartlink.store.policy import Commits
 from heartlink.store.rooms import Rooms
 from heartlink.store.tables import ALL
 from heartlink.store.users import EndedSessions, Users
-from heartlink.streams import Streams, UnreadHints
+from heartlink.streams import Questions, Reasoning, Streams, UnreadHints
 from heartlink.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class House:
     chat_dispatcher: ChatDispatcher
     streams: Streams
     unread_hints: UnreadHints
+    reasoning: Reasoning
+    permission_dispatcher: PermissionDispatcher
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -206,6 +208,11 @@ class House:
             room_name=self._room_name,
         )
         self.desk.on_commit(self.streams.act)
+        self.reasoning = Reasoning(self.desk, self.users, clock=self.clock)
+        questions = Questions(self.desk, self.reasoning, clock=self.clock, spawn=self.tasks.spawn)
+        self.permission_dispatcher = PermissionDispatcher(
+            self.streams, questions, self.hub, self.auth, clock=self.clock, spawn=self.tasks.spawn
+        )
         call_later = asyncio.get_running_loop().call_later
         self.unread_hints = UnreadHints(self.streams, self.desk.policy, clock=self.clock, call_later=call_later)
 

@@ -148,12 +148,22 @@ class Person:
 
     async def sits_in(self, room_id: str, query: str = "", *, greeted: bool = True) -> Chair:
         """A chat socket in a room, greeted."""
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        url = self.server.url.replace("http", "ws", 1) + f"/ws/chat/{quote(room_id, safe='')}/{query}"
-        chair = Chair(await websocket_connect(HTTPRequest(url, headers=headers)))
-        self._chairs.append(chair)
+        chair = await self._connects(f"/ws/chat/{quote(room_id, safe='')}/{query}")
         if greeted:
             chair.greeting = await chair.hears("connection_established")
+        return chair
+
+    async def listens(self, place: str = "", query: str = "") -> Chair:
+        """A socket of the permission stream, greeted; ``place`` is what stands behind its address."""
+        chair = await self._connects(f"/ws/permissions/{place}{query}")
+        chair.greeting = await chair.hears("connection_confirmed")
+        return chair
+
+    async def _connects(self, path: str) -> Chair:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        url = self.server.url.replace("http", "ws", 1) + path
+        chair = Chair(await websocket_connect(HTTPRequest(url, headers=headers)))
+        self._chairs.append(chair)
         return chair
 
     async def leave(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from heartlink import __version__
 from heartlink.handlers.base import Operation
-from heartlink.protocol import CHAT_COMMANDS, CHAT_EVENTS
+from heartlink.protocol import CHAT_COMMANDS, CHAT_EVENTS, PERMISSION_COMMANDS, PERMISSION_EVENTS, Command, Event
 
 OPENAPI_VERSION = "3.1.0"
 ASYNCAPI_VERSION = "3.0.0"
@@ -26,6 +27,7 @@ PARAMETER_NAMES: Mapping[str, str] = {
     "invites": "code",
     "invite": "code",
     "users": "user_id",
+    "permissions": "user_id",
 }
 """How the variable part behind a word of an address is called."""
 
@@ -153,43 +155,76 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
     return described
 
 
+class Channel(NamedTuple):
+    """One kind of socket: the handlers' word in their address, and what travels both ways."""
+
+    name: str
+    word: str
+    commands: tuple[type[Command], ...]
+    events: tuple[type[Event], ...]
+
+
+CHANNELS: Final = (
+    Channel("chat", "chat", CHAT_COMMANDS, CHAT_EVENTS),
+    Channel("permissions", "permissions", PERMISSION_COMMANDS, PERMISSION_EVENTS),
+)
+
+PARAMETERS: Final = MappingProxyType({"room_id": "The room's id.", "user_id": "The user's id."})
+
+
 def asyncapi(routes: Sequence[Route]) -> dict[str, Any]:
-    """The sockets as an AsyncAPI document."""
-    kinds = (*CHAT_COMMANDS, *CHAT_EVENTS)
+    """The sockets as an AsyncAPI document; addresses with other variable parts are channels of their own."""
+    kinds = tuple(dict.fromkeys(kind for channel in CHANNELS for kind in (*channel.commands, *channel.events)))
     _, components = msgspec.json.schema_components(kinds, ref_template=SCHEMAS)
     components["Message"]["properties"] |= {"is_own": {"type": "boolean"}, "is_read": {"type": "boolean"}}
-    messages = {
-        kind.__name__: {
-            "name": kind.__struct_config__.tag,
-            "summary": (kind.__doc__ or "").partition("\n")[0],
-            "payload": _ref(kind.__name__),
-        }
-        for kind in kinds
-    }
-    chat = next(route for route in routes if route.kind == "socket" and "chat" in route.pattern)
-    channel = {
-        "address": chat.path,
-        "parameters": {"room_id": {"description": "The room's id."}},
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
-    }
+    channels: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
+    for channel in CHANNELS:
+        for route in routes:
+            if route.kind == "socket" and route.path.split("/")[2] == channel.word:
+                name = "_".join([channel.name, *(word.strip("{}") for word in route.path.split("/")[3:] if word)])
+                name = channel.name if channel.name == "chat" else name
+                channels[name] = _channel(route, channel)
+                prefix = "" if channel.name == "chat" else f"{name}_"
+                operations[f"{prefix}send"] = _direction("receive", name, channel.commands)
+                operations[f"{prefix}hear"] = _direction("send", name, channel.events)
     return {
         "asyncapi": ASYNCAPI_VERSION,
         "info": {"title": "HeartLink", "version": __version__},
-        "channels": {"chat": channel},
-        "operations": {
-            "send": _direction("receive", CHAT_COMMANDS),
-            "hear": _direction("send", CHAT_EVENTS),
-        },
-        "components": {"messages": messages, "schemas": components},
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": {kind.__name__: _message(kind) for kind in kinds}, "schemas": components},
     }
 
 
-def _direction(action: str, kinds: Sequence[type]) -> dict[str, Any]:
+def _message(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {
+        "name": kind.__struct_config__.tag,
+        "summary": (kind.__doc__ or "").partition("\n")[0],
+        "payload": _ref(kind.__name__),
+    }
+
+
+def _channel(route: Route, channel: Channel) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "address": route.path,
+        "messages": {
+            kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"}
+            for kind in (*channel.commands, *channel.events)
+        },
+    }
+    names = re.findall(r"\{(\w+)\}", route.path)
+    if names:
+        described["parameters"] = {name: {"description": PARAMETERS[name]} for name in names}
+    return described
+
+
+def _direction(action: str, channel: str, kinds: Sequence[type]) -> dict[str, Any]:
     """An operation from the server's chair, as AsyncAPI counts it."""
     return {
         "action": action,
-        "channel": {"$ref": "#/channels/chat"},
-        "messages": [{"$ref": f"#/channels/chat/messages/{kind.__name__}"} for kind in kinds],
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{kind.__name__}"} for kind in kinds],
     }
 
 

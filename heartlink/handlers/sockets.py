@@ -17,14 +17,17 @@ from heartlink.errors import (
     Refusal,
     StoreFault,
     draining,
+    not_found,
     store_unavailable,
     unknown_socket_route,
     unknown_socket_version,
 )
 from heartlink.handlers.base import BaseHandler, Operation, describe, refusal_record
 from heartlink.handlers.websocket import PeerSocketHandler
-from heartlink.model import RoomId
+from heartlink.model import RoomId, User, UserId
 from heartlink.protocol import MAX_INTEGER
+from heartlink.streams import Resume as VersionResume
+from heartlink.streams import StreamPeer
 
 SUBPROTOCOL = "heartlink.v1"
 VERSION = "13"
@@ -173,6 +176,83 @@ class ChatSocketHandler(SocketHandler):
             self.house.chat_dispatcher.received_binary(context)
 
 
+class PermissionSocketHandler(SocketHandler):
+    """``/ws/permissions/``: one's own rights, menus and notifications; anonymous without a credential (PROTOCOL 4)."""
+
+    route = "/ws/permissions/"
+
+    _subject: User | None
+    _resume: VersionResume | None
+
+    async def enter(self, *parts: str) -> None:
+        """Anybody may; the query says which version a client has."""
+        self._resume = self._read_resume()
+        self._subject = await self.find_subject(*parts)
+        self.house.streams.check(self._user, self._subject.id if self._subject else None)
+
+    async def find_subject(self, *parts: str) -> User | None:
+        """Whose stream is asked for; None: that of whoever is not signed in."""
+        return self._user
+
+    @property
+    def _user(self) -> User | None:
+        return self.identity.user if self.identity else None
+
+    def _read_resume(self) -> VersionResume | None:
+        since = self.query_integer("since", None, 0, MAX_INTEGER)
+        epoch = self.query_text("epoch", "", EPOCH_CHARS) or None
+        return None if since is None else VersionResume(since, epoch)
+
+    def opened(self, connection: Connection) -> None:
+        """Count the connection in and bring it up to date."""
+        house, identity = self.house, self.identity
+        house.hub.register(connection, self.client_address, identity)
+        peer = StreamPeer(connection, self._user, self._subject, house.make_bucket())
+        connection.context = peer
+        if identity is not None and not house.auth.is_current(identity):
+            connection.hang_up(SIGNED_OUT)
+            return
+        house.streams.arrive(peer, self._resume)
+
+    def received(self, connection: Connection, text: bytes) -> None:
+        """A frame from the peer."""
+        context = connection.context
+        if isinstance(context, StreamPeer):
+            self.house.permission_dispatcher.received(context, text)
+
+    def received_binary(self, connection: Connection) -> None:
+        """A binary frame from the peer."""
+        context = connection.context
+        if isinstance(context, StreamPeer):
+            self.house.permission_dispatcher.received_binary(context)
+
+
+class UserPermissionSocketHandler(PermissionSocketHandler):
+    """``/ws/permissions/<user_id>/``: a user's stream, for them and for those who hold ``permissions.watch``."""
+
+    route = "/ws/permissions/{user_id}/"
+
+    async def find_subject(self, *parts: str) -> User | None:
+        """The user of the address; whether they exist is told only to those who may watch."""
+        user_id = UserId(parts[0])
+        self.house.streams.check(self._user, user_id)
+        subject = await self.house.users.get(user_id)
+        if subject is None:
+            raise not_found("This user", "Look at the id in the address.")
+        return subject
+
+
+class AnonymousPermissionSocketHandler(PermissionSocketHandler):
+    """``/ws/permissions/anonymous``: what those may who are not signed in."""
+
+    route = "/ws/permissions/anonymous"
+
+    async def find_subject(self, *parts: str) -> User | None:
+        """Nobody; whoever has shown a valid credential is not asked for it here."""
+        self.identity = None
+        return None
+
+
 class UnknownSocketHandler(BaseHandler):
     """Every ``/ws/…`` address that does not exist: 404 with those that do."""
 
@@ -185,4 +265,9 @@ class UnknownSocketHandler(BaseHandler):
         raise unknown_socket_route(self.request.path, self._routes)
 
 
-SOCKET_ROUTES = [(r"/ws/chat/([^/]+)/?", ChatSocketHandler, "a room's talk")]
+SOCKET_ROUTES = [
+    (r"/ws/chat/([^/]+)/?", ChatSocketHandler, "a room's talk"),
+    (r"/ws/permissions/?", PermissionSocketHandler, "one's own rights, menus and notifications, live"),
+    (r"/ws/permissions/anonymous/?", AnonymousPermissionSocketHandler, "the rights of whoever is not signed in, live"),
+    (r"/ws/permissions/([^/]+)/?", UserPermissionSocketHandler, "a user's rights, menus and notifications, live"),
+]

@@ -6,7 +6,7 @@ import difflib
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
@@ -22,22 +22,44 @@ from heartlink.protocol.commands import Command
 from heartlink.protocol.events import ErrorFrame
 
 
+class Echo(NamedTuple):
+    """What whatever answers a frame repeats of it."""
+
+    ref: str | None = None
+    client_id: str | None = None
+    request_id: str | int | None = None
+
+    @classmethod
+    def of(cls, command: Command) -> Echo:
+        """What the answer to a command repeats."""
+        return cls(command.ref, getattr(command, "client_id", None), getattr(command, "request_id", None))
+
+    @classmethod
+    def found_in(cls, frame: dict[str, object]) -> Echo:
+        """The same of a frame that could not be read, as far as it can be."""
+        request_id = frame.get("request_id")
+        return cls(
+            _short_text(frame.get("ref")),
+            _short_text(frame.get("client_id")),
+            request_id if type(request_id) is int else _short_text(request_id),
+        )
+
+
 class BadFrame(Exception):
     """A frame that could not be read: the refusal, and what the answer repeats of it."""
 
-    def __init__(self, refusal: Refusal, ref: str | None = None, client_id: str | None = None) -> None:
+    def __init__(self, refusal: Refusal, echo: Echo | None = None) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
-        self.ref = ref
-        self.client_id = client_id
+        self.echo = echo or Echo()
 
 
 class CommandReader:
-    """Decodes the commands of one kind of socket; ``default`` is the command of a frame without ``type``."""
+    """Decodes the commands of one kind of socket; ``default`` is the command of a frame without ``type``, if any."""
 
     MISSING: ClassVar[re.Pattern[str]] = re.compile(r"missing required field `([^`]+)`")
 
-    def __init__(self, commands: tuple[type[Command], ...], default: type[Command]) -> None:
+    def __init__(self, commands: tuple[type[Command], ...], default: type[Command] | None = None) -> None:
         union = commands[0]
         for command in commands[1:]:
             union = union | command  # type: ignore[assignment]
@@ -64,18 +86,20 @@ class CommandReader:
             raise BadFrame(
                 invalid_parameters("The frame is JSON, but not an object.", 'Send an object like {"type": "ping"}.')
             )
-        ref, client_id = _short_text(found.get("ref")), _short_text(found.get("client_id"))
-        name = found.get("type", self._default.__struct_config__.tag)
+        echo = Echo.found_in(found)
+        if "type" not in found and self._default is None:
+            raise BadFrame(missing_parameters("type", "the frame"), echo)
+        name = found.get("type", self._default.__struct_config__.tag if self._default else None)
         if not isinstance(name, str):
-            raise BadFrame(unfit("type", "it must be a string"), ref, client_id)
+            raise BadFrame(unfit("type", "it must be a string"), echo)
         command = self._by_name.get(name)
         if command is None:
             nearest = difflib.get_close_matches(name, self._by_name, 1)
-            raise BadFrame(unknown_message_type(name, nearest[0] if nearest else None), ref, client_id)
+            raise BadFrame(unknown_message_type(name, nearest[0] if nearest else None), echo)
         try:
             return msgspec.convert({**found, "type": name}, command)
         except msgspec.ValidationError as error:
-            raise BadFrame(explain_mismatch(error, f"'{name}'"), ref, client_id) from None
+            raise BadFrame(explain_mismatch(error, f"'{name}'"), echo) from None
 
 
 def explain_mismatch(error: msgspec.ValidationError, where: str) -> Refusal:
@@ -101,7 +125,13 @@ def encode(record: object) -> bytes:
     return _encoder.encode(record)
 
 
-def error_frame(refusal: Refusal, now_ms: int, ref: str | None = None, client_id: str | None = None) -> ErrorFrame:
+def error_frame(
+    refusal: Refusal,
+    now_ms: int,
+    ref: str | None = None,
+    client_id: str | None = None,
+    request_id: str | int | None = None,
+) -> ErrorFrame:
     """The ``error`` frame of a refusal."""
     return ErrorFrame(
         error_code=refusal.code,
@@ -113,6 +143,7 @@ def error_frame(refusal: Refusal, now_ms: int, ref: str | None = None, client_id
         retry_after=refusal.retry_after_seconds,
         decision_id=refusal.decision_id,
         fields=refusal.fields,
+        request_id=msgspec.UNSET if request_id is None else request_id,
     )
 
 

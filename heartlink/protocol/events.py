@@ -99,6 +99,7 @@ class ErrorFrame(Event, frozen=True, tag="error"):
     retry_after: float | None = None
     decision_id: str | None = None
     fields: dict[str, str] | None = None
+    request_id: str | int | msgspec.UnsetType = msgspec.UNSET
 
 
 class UserJoined(Event, frozen=True, tag="user_joined"):

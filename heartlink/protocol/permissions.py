@@ -299,6 +299,52 @@ class PermissionCheckBatchResponse(Reply, frozen=True, tag="permission_check_bat
     timestamp: str
 
 
+class BecauseView(msgspec.Struct, frozen=True, kw_only=True):
+    """One grant that decided: what it says, until when, and the way by which it came to the user.
+
+    ``chain`` is the user's own role and those it inherits from, a group, or the role in the room.
+    """
+
+    effect: Literal["allow", "deny"]
+    permission: str
+    scope: str
+    via: Literal["user", "role", "group", "everyone", "anonymous", "room_role"]
+    chain: list[str]
+    grant_id: str | None
+    expires_at: str | None
+
+
+class NeedView(msgspec.Struct, frozen=True, kw_only=True):
+    """What would have to be so for the answer to be yes."""
+
+    what: Literal["grant", "lift_denial"]
+    permission: str
+    scope: str
+
+
+class GranterView(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who could give it."""
+
+    user_id: str
+    username: str
+    display_name: str
+
+
+class Explanation(Reply, frozen=True, tag="explanation"):
+    """Why something is allowed or not, as of ``version`` of the whole policy."""
+
+    request_id: RequestId
+    allowed: bool
+    resource: str
+    action: str
+    scope: str
+    because: list[BecauseView]
+    needs: list[NeedView]
+    who_can_grant: list[GranterView]
+    version: int
+    decision_id: str | None
+
+
 PERMISSION_EVENTS: tuple[type[Event], ...] = (
     ConnectionConfirmed,
     PermissionSnapshot,
@@ -310,6 +356,7 @@ PERMISSION_EVENTS: tuple[type[Event], ...] = (
     Notification,
     PermissionCheckResponse,
     PermissionCheckBatchResponse,
+    Explanation,
     SubscriptionConfirmed,
     UnsubscriptionConfirmed,
     AuthSuccess,

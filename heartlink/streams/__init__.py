@@ -2,10 +2,15 @@
 
 from heartlink.streams.peer import StreamPeer, Subscription
 from heartlink.streams.pushes import frames_of_step, permission_view, permission_views
+from heartlink.streams.questions import Questions, version_not_there
+from heartlink.streams.reasons import Reasoning, Reasons
 from heartlink.streams.streams import Resume, Streams
 from heartlink.streams.unread import UnreadHints
 
 __all__ = [
+    "Questions",
+    "Reasoning",
+    "Reasons",
     "Resume",
     "StreamPeer",
     "Streams",
@@ -14,4 +19,5 @@ __all__ = [
     "frames_of_step",
     "permission_view",
     "permission_views",
+    "version_not_there",
 ]

@@ -11,12 +11,20 @@ from heartlink.model import RoomId, User, UserId
 from heartlink.policy import Commit, Desk, Step
 from heartlink.protocol import (
     AccessRevoked,
+    Authenticate,
+    AuthSuccess,
+    ConfirmAuthentication,
+    Connect,
     ConnectionConfirmed,
     Features,
     Invited,
     Notice,
     Notification,
     PermissionSnapshot,
+    SubscribeNotifications,
+    SubscriptionConfirmed,
+    UnsubscribeNotifications,
+    UnsubscriptionConfirmed,
     iso,
 )
 from heartlink.rights import EVERYWHERE
@@ -228,3 +236,27 @@ class Streams:
                 else:
                     connection.push_latest(latest_key, frame)
         return told
+
+    # What the stream itself is asked
+
+    def confirm(self, peer: StreamPeer, command: Connect) -> ConnectionConfirmed:
+        """The greeting again."""
+        return self.greeting(peer, command.ref)
+
+    def identify(self, peer: StreamPeer, command: Authenticate | ConfirmAuthentication) -> AuthSuccess:
+        """Whose stream it is: that was settled at the door."""
+        return AuthSuccess(
+            user_id=peer.who,
+            username=peer.subject.username if peer.subject else ANONYMOUS_NAME,
+            timestamp=iso(self._clock()),
+            ref=command.ref,
+        )
+
+    def subscribe(self, peer: StreamPeer, command: SubscribeNotifications) -> SubscriptionConfirmed:
+        """Hear only these types, and those asked for before."""
+        return SubscriptionConfirmed(subscribed_types=peer.subscription.add(command.types), ref=command.ref)
+
+    def unsubscribe(self, peer: StreamPeer, command: UnsubscribeNotifications) -> UnsubscriptionConfirmed:
+        """Hear these types no more."""
+        left = peer.subscription.remove(command.types)
+        return UnsubscriptionConfirmed(unsubscribed_types=command.types, subscribed_types=left, ref=command.ref)
