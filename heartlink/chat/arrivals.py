@@ -184,13 +184,13 @@ class Arrivals:
         if missed is not None:
             self._replay(peer, since, missed)
         live.topic.join(peer.user_id, connection)
-        peer.attached = True
         connection.undo(lambda: self._leave(peer))
         if user is not None:
             live.drop_timer("leaving", user.id)
             if is_first:
                 joined = UserJoined(username=user.username, user_id=user.id, user_profile=self._rooms.profile(user))
                 live.topic.tell(frame_of(joined))
+        peer.came_in()
 
     def _greeting(
         self,

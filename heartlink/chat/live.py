@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from heartlink.connection import Connection, TokenBucket
-from heartlink.errors import Refusal, not_found
+from heartlink.errors import TOO_MANY, Refusal, not_found
 from heartlink.hub import Topic
 from heartlink.journal import Journal, Journals, Published
 from heartlink.model import Receipt, RoomId, User, UserId
@@ -26,6 +26,10 @@ IDLE_SECONDS: Final = 60.0
 
 LIVE_ROOMS_LIMIT: Final = 10_000
 """Rooms in memory; above it idle ones are forgotten at once."""
+
+
+EARLY_LIMIT: Final = 64
+"""Frames of one peer that wait for its greeting."""
 
 
 class LiveRoom:
@@ -128,7 +132,7 @@ class LiveRoom:
 class Peer:
     """One connection's place in a room; ``capabilities`` is what its user may do here now."""
 
-    __slots__ = ("attached", "bucket", "capabilities", "connection", "live", "refusals", "user")
+    __slots__ = ("_early", "attached", "bucket", "capabilities", "connection", "live", "refusals", "user")
 
     def __init__(self, connection: Connection, live: LiveRoom, user: User | None, bucket: TokenBucket) -> None:
         self.connection = connection
@@ -139,6 +143,23 @@ class Peer:
         self.attached = False
         self.refusals = 0
         """Refusals in a row for being over the rate limit."""
+        self._early: list[Callable[[], None]] = []
+
+    def when_in(self, step: Callable[[], None]) -> None:
+        """Do what a frame asks, after the greeting: what comes before it waits."""
+        if self.attached:
+            step()
+        elif len(self._early) < EARLY_LIMIT:
+            self._early.append(step)
+        else:
+            self.connection.hang_up(TOO_MANY)
+
+    def came_in(self) -> None:
+        """The greeting is out: from here on the peer is one of the room."""
+        self.attached = True
+        early, self._early = self._early, []
+        for step in early:
+            step()
 
     @property
     def user_id(self) -> UserId | None:

@@ -167,13 +167,13 @@ class ChatSocketHandler(SocketHandler):
         """A frame from the peer."""
         context = connection.context
         if isinstance(context, Peer):
-            self.house.chat_dispatcher.received(context, text)
+            context.when_in(lambda: self.house.chat_dispatcher.received(context, text))
 
     def received_binary(self, connection: Connection) -> None:
         """A binary frame from the peer."""
         context = connection.context
         if isinstance(context, Peer):
-            self.house.chat_dispatcher.received_binary(context)
+            context.when_in(lambda: self.house.chat_dispatcher.received_binary(context))
 
 
 class PermissionSocketHandler(SocketHandler):
