@@ -12,8 +12,10 @@ import tornado.locale
 from tornado import web
 
 from heartlink.errors import Refusal, not_found
+from heartlink.handlers.base.navigation import BAR_ENTRIES, ICONS, bar_groups, icon_of, navigation_rows
 from heartlink.handlers.base.request import BaseHandler
-from heartlink.model import Identity, User
+from heartlink.model import Identity, Menu, User
+from heartlink.streams.pushes import menu_views
 
 LOCALE_COOKIE = "heartlink_locale"
 DEFAULT_LOCALE = "en_US"
@@ -95,7 +97,19 @@ class PageHandler(BaseHandler):
             "page_json": self.page_json,
             "page_data": {},
             "modules": self.modules,
+            "page_path": self.request.path,
+            "menus": self.menus,
+            "navigation_rows": navigation_rows,
+            "bar_groups": bar_groups,
+            "bar_entries": BAR_ENTRIES,
+            "icon_of": icon_of,
+            "menu_icons": ICONS,
         }
+
+    @property
+    def menus(self) -> tuple[Menu, ...]:
+        """The menu entries that show to whoever looks, in order."""
+        return self.house.desk.policy.menus_of(self.user.id if self.user else None)
 
     def modules(self, names: tuple[str, ...]) -> list[str]:
         """Addresses of scripts that a page will need, as modules import each other: without a version."""
@@ -111,7 +125,8 @@ class PageHandler(BaseHandler):
         """What the page's scripts know from the start: who looks, the words of the language, and ``data``."""
         user = self.user
         shown = user and {name: getattr(user, name) for name in ("id", "username", "display_name", "avatar_url")}
-        record = {"user": shown, "locale": self.locale.code, "strings": translations(self.locale)} | data
+        record = {"user": shown, "locale": self.locale.code, "strings": translations(self.locale)}
+        record |= {"menus": menu_views(self.menus)} | data
         # Whatever a name contains, it must not end the script element or begin a comment in it.
         return msgspec.json.encode(record).decode().replace("<", "\\u003c")
 

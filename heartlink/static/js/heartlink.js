@@ -10,6 +10,7 @@
  */
 import { Courier } from "./lib/courier.js";
 import { claimTab, MemoryStorage } from "./lib/outbox.js";
+import { PermissionStream } from "./lib/permissions.js";
 import { Rest } from "./lib/rest.js";
 import { Room } from "./lib/room.js";
 
@@ -17,7 +18,9 @@ export { Backoff } from "./lib/backoff.js";
 export { Emitter } from "./lib/emitter.js";
 export { HeartLinkError } from "./lib/errors.js";
 export { MemoryStorage, Outbox } from "./lib/outbox.js";
+export { PermissionStream } from "./lib/permissions.js";
 export { Rest } from "./lib/rest.js";
+export { menuTree, Rights } from "./lib/rights.js";
 export { Room } from "./lib/room.js";
 export { ReconnectingSocket } from "./lib/socket.js";
 export { Timeline } from "./lib/timeline.js";
@@ -96,20 +99,41 @@ export class HeartLink {
   /**
    * Delivers what was written in rooms that no tab has open any more; call it now and then while the server answers.
    * @param {string | null} [exceptRoomId] the room that is open here
+   * @returns {Promise<number>} how many messages were delivered
    */
   async deliverLeftBehind(exceptRoomId = null) {
     const me = await this.me();
     this.#tabId ??= claimTab();
     const scope = (roomId) => this.#scope(me, roomId);
     this.#courier ??= new Courier({ rest: this.rest, storage: this.#storage, scope, tabId: this.#tabId });
-    await this.#courier.deliver(exceptRoomId);
+    return this.#courier.deliver(exceptRoomId);
   }
 
   #scope(me, roomId) {
     return `${this.#base}|${me.id}|${roomId}`;
   }
 
-  // permissions(): the user's permission stream (/ws/permissions/) takes its place here, on ReconnectingSocket like Room.
+  /**
+   * A permission stream: what a user may, their menus and notifications, live.
+   * @param {{userId?: string, anonymous?: boolean}} [options] userId: somebody else's, for those who hold
+   *        `permissions.watch`; anonymous: what is allowed without an account
+   * @returns {Promise<PermissionStream>} not yet open: subscribe to its events, then call `open()`
+   * @throws {HeartLinkError} unauthenticated, unreachable
+   */
+  async permissions({ userId = null, anonymous = false } = {}) {
+    const whose = anonymous ? "anonymous" : (userId ?? (await this.me()).id);
+    return new PermissionStream({
+      path: `/ws/permissions/${encodeURIComponent(whose)}/`,
+      rest: this.rest,
+      storage: this.#storage,
+      key: `${this.#base}|${whose}`,
+      address: (path, query) => this.#socketAddress(path, query),
+      renew: () => this.#renew(),
+      pingSeconds: this.#options.pingSeconds ?? 0,
+      backoff: this.#options.backoff,
+    });
+  }
+
   // calls: `room.on("frame", …)` hears their frames until a module of their own is written.
 
   async #renew() {

@@ -3,9 +3,13 @@ export class HeartLinkError extends Error {
   /**
    * @param {string} code e.g. "forbidden", "not_saved"; the client's own are "unreachable", "no_answer", "closed"
    * @param {string} message what happened
-   * @param {{fix?: string, status?: number, fields?: object, retryAfterSeconds?: number}} [more]
+   * @param {{fix?: string, status?: number, fields?: object, retryAfterSeconds?: number, decision_id?: string}} [more]
    */
-  constructor(code, message, { fix = "", status = 0, fields = null, retryAfterSeconds = null } = {}) {
+  constructor(
+    code,
+    message,
+    { fix = "", status = 0, fields = null, retryAfterSeconds = null, decision_id = null } = {},
+  ) {
     super(message);
     this.name = "HeartLinkError";
     this.code = code;
@@ -13,6 +17,8 @@ export class HeartLinkError extends Error {
     this.status = status;
     this.fields = fields;
     this.retryAfterSeconds = retryAfterSeconds;
+    /** What `explain` takes when a right was missing (PROTOCOL 4.3). */
+    this.decisionId = decision_id;
   }
 
   /** From `{"error": {code, message, fix, fields?}}`; anything else becomes a sentence about the status. */
@@ -32,6 +38,7 @@ export class HeartLinkError extends Error {
     return new HeartLinkError(frame.error_code, frame.message, {
       fix: frame.fix,
       retryAfterSeconds: frame.retry_after ?? null,
+      decision_id: frame.decision_id,
     });
   }
 
