@@ -25,24 +25,31 @@ export class Courier {
     this.#tabId = tabId;
   }
 
-  /** @param {string | null} exceptRoomId the room that is open here: it sends its own */
+  /**
+   * @param {string | null} exceptRoomId the room that is open here: it sends its own
+   * @returns {Promise<number>} how many were delivered
+   */
   async deliver(exceptRoomId) {
-    if (this.#isUnderWay) return;
+    if (this.#isUnderWay) return 0;
     this.#isUnderWay = true;
+    let delivered = 0;
     try {
       for (const roomId of roomsWithEntries(this.#storage, this.#scope(""))) {
-        if (roomId !== exceptRoomId) await this.#deliverRoom(roomId);
+        if (roomId !== exceptRoomId) delivered += await this.#deliverRoom(roomId);
       }
     } finally {
       this.#isUnderWay = false;
     }
+    return delivered;
   }
 
   async #deliverRoom(roomId) {
     const outbox = new Outbox({ scope: this.#scope(roomId), storage: this.#storage, tabId: this.#tabId });
+    let delivered = 0;
     try {
       await outbox.adopt();
-      while (outbox.next && (await this.#deliverOne(outbox, roomId, outbox.next)));
+      while (outbox.next && (await this.#deliverOne(outbox, roomId, outbox.next))) delivered += 1;
+      return delivered;
     } finally {
       outbox.dispose();
     }

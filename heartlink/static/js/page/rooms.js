@@ -22,7 +22,7 @@ export function keepRooms({ list, currentId = null, loaded = () => {}, failed = 
       const { rooms } = await link.rest.rooms();
       draw(list, rooms, currentId);
       loaded(rooms);
-      link.deliverLeftBehind(currentId).catch(() => {});
+      deliverLeftBehind();
     } catch (error) {
       failed(error);
     } finally {
@@ -37,6 +37,10 @@ export function keepRooms({ list, currentId = null, loaded = () => {}, failed = 
       refresh();
     }, SOON_MS);
   };
+  async function deliverLeftBehind() {
+    const delivered = await link.deliverLeftBehind(currentId).catch(() => 0);
+    if (delivered) refreshSoon();
+  }
   setInterval(refresh, REFRESH_EVERY_MS);
   addEventListener("focus", refresh);
   document.addEventListener("visibilitychange", refresh);
