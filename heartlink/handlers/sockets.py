@@ -243,9 +243,9 @@ class UserPermissionSocketHandler(PermissionSocketHandler):
 
 
 class AnonymousPermissionSocketHandler(PermissionSocketHandler):
-    """``/ws/permissions/anonymous``: what those may who are not signed in."""
+    """``/ws/permissions/anonymous/``: what those may who are not signed in."""
 
-    route = "/ws/permissions/anonymous"
+    route = "/ws/permissions/anonymous/"
 
     async def find_subject(self, *parts: str) -> User | None:
         """Nobody; whoever has shown a valid credential is not asked for it here."""
