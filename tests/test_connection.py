@@ -241,6 +241,23 @@ def test_a_burst_that_finds_the_kernel_full_is() -> None:
     turns.turn()
 
 
+def test_a_replay_may_be_longer_than_the_queue_until_it_was_read() -> None:
+    turns, line, connection = connect(room=0)
+    replay = text_frame(b"m" * (3 * LIMITS.queue_bytes))
+    connection.push_replay(replay, 1)
+    live = text_frame(b"live")
+    connection.push(live)
+    turns.turn()
+    assert connection.state is State.OPEN
+    line.make_room(1 << 30)
+    turns.turn()
+    assert line.taken == replay + live
+    line.room = 0
+    connection.push(replay)
+    turns.turn()
+    assert connection.farewell == TOO_SLOW, "what was allowed for the replay is not allowed for good"
+
+
 def test_no_limit_means_no_limit() -> None:
     _turns, _line, connection = connect(0, ConnectionLimits(0, 0, 0))
     for _ in range(10_000):

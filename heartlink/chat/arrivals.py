@@ -39,6 +39,9 @@ from heartlink.protocol import (
 )
 from heartlink.store.messages import Messages
 
+REPLAY_BYTES: Final = 8 * 1024 * 1024
+"""What may be replayed to one peer; beyond it the history is read over REST, page by page."""
+
 REPLAY_CHUNK_BYTES: Final = 64 * 1024
 """Replayed frames are joined to pieces of about this size."""
 
@@ -68,7 +71,6 @@ class Arrivals:
         heartbeat_seconds: float,
         grace_seconds: float,
         replay_limit: int,
-        replay_bytes: int,
         limits: Limits,
         ice_servers: tuple[str, ...],
     ) -> None:
@@ -81,7 +83,6 @@ class Arrivals:
         self._heartbeat_seconds = heartbeat_seconds
         self._grace_seconds = grace_seconds
         self._replay_limit = replay_limit
-        self._replay_bytes = replay_bytes
         self._limits = limits
         self._ice_servers = [{"urls": url} for url in ice_servers]
 
@@ -112,8 +113,8 @@ class Arrivals:
             self._spawn(self._arrive_in_turn(peer, resume))
 
     def _bring_up_to_date(self, peer: Peer, resume: Resume, missed: list[StoredMessage]) -> None:
-        """Replay, or point to the history: a replay that fills the queue would end as too slow, time after time."""
-        if self._replay_bytes and sum(len(row.body) for row in missed) > self._replay_bytes:
+        """Replay, or point to the history when that would be too much to hold for one peer."""
+        if sum(len(row.body) for row in missed) > REPLAY_BYTES:
             self._let_in(peer, "full", "too_far_behind")
         else:
             self._let_in(peer, "changes", None, missed, resume.since)
@@ -235,10 +236,10 @@ class Arrivals:
             piece.append(frame)
             size += len(frame)
             if size >= REPLAY_CHUNK_BYTES:
-                connection.push_many(b"".join(piece), len(piece))
+                connection.push_replay(b"".join(piece), len(piece))
                 piece, size = [], 0
         piece.append(frame_of(CaughtUp(last_seq=live.state.last_seq)))
-        connection.push_many(b"".join(piece), len(piece))
+        connection.push_replay(b"".join(piece), len(piece))
 
     def _leave(self, peer: Peer) -> None:
         """A connection is gone; if it was the user's last here, the others are told after the grace."""

@@ -69,6 +69,7 @@ class Connection:
         "_max_frames",
         "_outlet",
         "_queue",
+        "_replayed",
         "_send_now",
         "_started",
         "_undo",
@@ -107,6 +108,7 @@ class Connection:
         # Whole frames, possibly several joined to a piece, in order; only the first piece may be the rest
         # of a frame partly sent, and then _started is true.
         self._queue: list[bytes] = []
+        self._replayed: tuple[int, int] | None = None
         self._started = False
         self._latest: dict[str, int] | None = None
         self._due = False
@@ -150,6 +152,17 @@ class Connection:
         if not self._due:
             self._due = True
             self._flusher.add(self)
+
+    def push_replay(self, blob: bytes, frames: int) -> None:
+        """Queue what a peer asked for when it came back: until it has read that, its queue may be longer by as much.
+
+        The caller bounds it. Without this, who was too slow for its queue would be too slow for its replay.
+        """
+        size, count = self._replayed or (0, 0)
+        self._replayed = size + len(blob), count + frames
+        self._max_bytes += len(blob)
+        self._max_frames += frames
+        self.push_many(blob, frames)
 
     def push_latest(self, key: str, frame: bytes) -> None:
         """Queue a frame of which only the latest per ``key`` counts: it replaces its forerunner, and is
@@ -203,9 +216,13 @@ class Connection:
         self.frames_out += self.queued_frames
         self.queued_frames = self.queued_bytes = 0
         self._due = False
-        if self._waiting or self._latest or self.fenced:
+        if self._waiting or self._latest or self._replayed or self.fenced:
             self._started = self._waiting = False
             self._latest = None
+            if self._replayed:
+                self._max_bytes -= self._replayed[0]
+                self._max_frames -= self._replayed[1]
+                self._replayed = None
             if self.state is State.LEAVING:
                 self._outlet.finish(self._answered)
 
