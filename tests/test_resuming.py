@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from heartlink.chat import arrivals
 from heartlink.model import RoomId, StoredMessage
 from heartlink.protocol import encode
 from tests.actors import Chair, Person
@@ -44,15 +45,25 @@ async def test_what_was_missed_is_replayed_from_memory_and_from_the_store(serve:
         assert await replayed(chair) == list(range(since + 1, BEYOND_MEMORY + 1))
 
 
-async def test_who_missed_more_than_a_queue_holds_reads_the_history_instead_of_failing_for_ever(serve: Serve) -> None:
+async def test_who_missed_more_than_a_queue_holds_is_not_too_slow_for_the_replay(serve: Serve) -> None:
     limits: list[dict[str, int]] = [{"queue_bytes": 32_768}, {"queue_frames": 100}]
     for settings in limits:
         ann, room, _ = await room_with_messages(serve, BEYOND_MEMORY, **settings)
         chair = await ann.sits_in(room, "?since=1")
-        assert (chair.greeting["resume"], chair.greeting["resume_reason"]) == ("full", "too_far_behind")
+        assert await replayed(chair) == list(range(2, BEYOND_MEMORY + 1))
         await chair.says("here again")
-        page = (await ann.asks("GET", f"/api/rooms/{room}/messages?after=1&limit=200")).json
-        assert len(page["messages"]) == BEYOND_MEMORY and not page["has_more"]
+
+
+async def test_who_missed_too_much_for_one_peer_reads_the_history(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "REPLAY_BYTES", 16_384)
+    ann, room, _ = await room_with_messages(serve, BEYOND_MEMORY)
+    chair = await ann.sits_in(room, "?since=1")
+    assert (chair.greeting["resume"], chair.greeting["resume_reason"]) == ("full", "too_far_behind")
+    await chair.says("here again")
+    page = (await ann.asks("GET", f"/api/rooms/{room}/messages?after=1&limit=200")).json
+    assert len(page["messages"]) == BEYOND_MEMORY and not page["has_more"]
 
 
 async def test_a_write_that_arrives_after_it_was_given_up_is_told_to_the_room_before_it_is_replayed(

@@ -74,9 +74,8 @@ class LiveRoom:
     @property
     def is_idle(self) -> bool:
         """Whether nobody uses it and nothing is under way."""
-        return not (self.uses or len(self.topic) or self.timers or self.unsaved_receipts or self.saving_receipts) and (
-            self.journal.is_idle
-        )
+        in_use = self.uses or len(self.topic) or self.timers or self.unsaved_receipts or self.saving_receipts.locked()
+        return not in_use and self.journal.is_idle
 
     def user(self, user_id: UserId) -> User | None:
         """A member's account as it is now."""
@@ -206,6 +205,8 @@ class LiveRooms:
     async def use(self, room_id: RoomId) -> AsyncIterator[LiveRoom]:
         """A room, kept in memory meanwhile; raises the Refusal ``not_found``."""
         live = self._live.get(room_id) or await self._load(room_id)
+        while not self.keep(live):
+            live = self._live[room_id]
         live.uses += 1
         try:
             yield live

@@ -51,6 +51,7 @@ class Membership:
         self._users = users
         self._desk = desk
         self._clock = clock
+        self._opening: set[RoomId] = set()
 
     # Rooms
 
@@ -67,17 +68,31 @@ class Membership:
             owner_id=owner.id,
             created_at_ms=self._clock(),
         )
-        if not await self._rooms.create(room):
-            raise conflict(f"A room with the id '{room.id}' exists.", "Choose another id.", {"room_id": "taken"})
-        # Through the live room, as every later change: somebody may have found the new room already.
-        async with self._live_rooms.use(room.id) as live, live.changing:
-            first: list[AnyChange] = [self._set(room.id, owner.id, "owner")]
-            first += [self._set(room.id, user.id, "member") for user in invited if user.id != owner.id]
-            if guest_access:
-                first += [PutGrant(grant) for grant in guest_access_grants(room.id)]
-            live.profiles.update((user.id, user) for user in (owner, *invited))
-            await self._desk.commit(lambda policy: first, by=owner, why=f"{owner.username} opened the room")
+        taken = conflict(f"A room with the id '{room.id}' exists.", "Choose another id.", {"room_id": "taken"})
+        if room.id in self._opening:
+            raise taken
+        self._opening.add(room.id)
+        try:
+            if not await self._rooms.create(room) and not await self._is_unfinished(room):
+                raise taken
+            # Through the live room, as every later change: somebody may have found the new room already.
+            async with self._live_rooms.use(room.id) as live, live.changing:
+                first: list[AnyChange] = [self._set(room.id, owner.id, "owner")]
+                first += [self._set(room.id, user.id, "member") for user in invited if user.id != owner.id]
+                if guest_access:
+                    first += [PutGrant(grant) for grant in guest_access_grants(room.id)]
+                live.profiles.update((user.id, user) for user in (owner, *invited))
+                await self._desk.commit(lambda policy: first, by=owner, why=f"{owner.username} opened the room")
+        finally:
+            self._opening.discard(room.id)
         return room.id
+
+    async def _is_unfinished(self, room: Room) -> bool:
+        """Whether an earlier opening was cut off before anybody was in the room: whoever began it may finish."""
+        async with self._live_rooms.use(room.id) as live:
+            state = live.state
+            is_untouched = not state.members and not state.last_seq and state.status != "ended"
+            return is_untouched and state.room.owner_id == room.owner_id
 
     def _check_may_create(self, owner: User) -> None:
         policy = self._desk.policy
