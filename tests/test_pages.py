@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from heartlink.handlers.base.wording import translate_refusal
+
 PACKAGE = Path(__file__).parents[1] / "heartlink"
 TEMPLATES = sorted((PACKAGE / "templates").glob("*.html"))
 SCRIPTS = sorted((PACKAGE / "static" / "js").rglob("*.js"))
@@ -39,6 +41,16 @@ def test_translations_keep_the_places_of_values() -> None:
         # A translation of what the server says may leave a detail out; it must not invent one.
         wanted, got = set(places.findall(english)), set(places.findall(translated))
         assert got <= wanted if english.startswith("server:") else got == wanted, english
+
+
+def test_refusals_speak_chinese() -> None:
+    told = translate_refusal(
+        chinese(), "You are not a member of the room '茶馆'.", "Check the address.", "not_a_member"
+    )
+    assert told == ("你不是房间“茶馆”的成员。", "请检查地址。")
+    unknown = translate_refusal(chinese(), "Something new.", "Do something new.", "forbidden")
+    assert unknown == (chinese()["code:forbidden"], "")
+    assert translate_refusal({}, "As it is.", "So be it.", "forbidden") == ("As it is.", "So be it.")
 
 
 @pytest.mark.parametrize("page", TEMPLATES, ids=lambda page: page.name)

@@ -14,6 +14,7 @@ from tornado import web
 from heartlink.errors import Refusal, not_found
 from heartlink.handlers.base.navigation import BAR_ENTRIES, ICONS, bar_groups, icon_of, navigation_rows
 from heartlink.handlers.base.request import BaseHandler
+from heartlink.handlers.base.wording import translate_refusal
 from heartlink.model import Identity, Menu, User
 from heartlink.streams.pushes import menu_views
 
@@ -133,7 +134,9 @@ class PageHandler(BaseHandler):
     def answer_refusal(self, refusal: Refusal, join_room_id: str = "") -> None:
         """Finish with the error page; with a room's id it offers to join that room."""
         self.put_refusal_headers(refusal)
-        context = {"code": refusal.code, "message": refusal.message, "fix": refusal.fix, "join_room_id": join_room_id}
+        words = translations(self.locale)
+        message, fix = translate_refusal(words, refusal.message, refusal.fix, refusal.code)
+        context = {"code": refusal.code, "message": message, "fix": fix, "join_room_id": join_room_id}
         self.render_page("error.html", status=refusal.status, request_id=self.request_id, **context)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
