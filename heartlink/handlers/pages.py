@@ -10,7 +10,9 @@ from tornado.web import StaticFileHandler
 from heartlink.errors import not_a_member
 from heartlink.handlers.base import PageHandler
 from heartlink.model import RoomId
+from heartlink.rights import EVERYWHERE
 
+MANAGE = "permissions.manage"
 ROOM_KIND_LABELS = {"private": "Private", "group": "Group", "public": "Public"}
 
 
@@ -85,6 +87,26 @@ class InvitePage(PageHandler):
         )
 
 
+class PermissionsPage(PageHandler):
+    """My rights, live."""
+
+    async def get(self) -> None:
+        """What the stream of whoever looks fills."""
+        self.need_sign_in()
+        self.render_page("permissions.html")
+
+
+class AdminPage(PageHandler):
+    """The console of those who manage rights; everybody else is told why not."""
+
+    async def get(self) -> None:
+        """The console, or the reason and its status."""
+        user = self.need_sign_in().user
+        if not self.house.desk.policy.rights(user.id).allows(MANAGE, now_ms=self.house.clock()):
+            raise self.house.desk.decisions.deny(user.id, MANAGE, EVERYWHERE)
+        self.render_page("admin.html")
+
+
 class TrailingSlash(PageHandler):
     """The address of a page without its last slash."""
 
@@ -119,4 +141,8 @@ PAGE_ROUTES = [
     (r"/tools/heart_link/chat/([^/]+)/", ChatPage, "conversation, at its old address"),
     (r"/tools/heart_link/chat/([^/]+)", TrailingSlash, "conversation, at its old address"),
     (r"/invite/([^/]+)", InvitePage, "invitation"),
+    (r"/permissions/", PermissionsPage, "my rights, live"),
+    (r"/permissions", TrailingSlash, "my rights, live"),
+    (r"/admin/", AdminPage, "console of the administrators"),
+    (r"/admin", TrailingSlash, "console of the administrators"),
 ]

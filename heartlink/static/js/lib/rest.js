@@ -122,7 +122,17 @@ export class Rest {
   react = (roomId, id, emoji, on) =>
     this.request(on ? "PUT" : "DELETE", roomPath(roomId, "messages", id, "reactions", emoji));
 
-  // Uploads (POST /api/rooms/<id>/files) and the permission questions (/api/permissions/…) take their place here.
+  // --- rights
+  myPermissions = () => this.request("GET", "/api/permissions/me");
+  /** @param {object} subject {resource, action, scope?, user_id?} or {decision_id} */
+  explain = (subject) => this.request("POST", "/api/permissions/explain", subject);
+  /** Tells those who could grant it that one asks for it. */
+  requestAccess = (permission, scope = "*", message = "") =>
+    this.request("POST", "/api/access-requests", { permission, scope, message });
+  /** What changes would mean, as the calls that would make them: [{method, path, body}]. */
+  preview = (changes) => this.request("POST", "/api/permissions/preview", { changes });
+
+  // Uploads (POST /api/rooms/<id>/files) take their place here.
 }
 
 /** Room ids may be any run of non-slash characters, so every part is encoded. */

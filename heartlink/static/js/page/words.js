@@ -1,0 +1,66 @@
+/** What rights, scopes and subjects are called. */
+import { link, roomTitle, t } from "./ui.js";
+
+/** The permissions that mean something here; others are shown as they are written. */
+export const KNOWN_PERMISSIONS = {
+  "*.*": "Everything",
+  "chat.*": "Everything in conversations",
+  "room.*": "Everything about rooms",
+  "menu.*": "All menu entries",
+  "permissions.*": "Everything about rights",
+  "chat.read": "Read messages",
+  "chat.send": "Write messages",
+  "chat.moderate": "Change and delete others' messages",
+  "room.create": "Make rooms",
+  "room.invite": "Invite people to rooms",
+  "room.update": "Change rooms and the roles in them",
+  "room.remove": "Remove people from rooms",
+  "room.end": "End rooms",
+  "permissions.manage": "Manage everybody's rights",
+  "permissions.watch": "Watch others' rights live",
+  "permissions.explain": "Ask why others may or may not",
+  "notifications.send": "Send notifications to everybody",
+};
+
+/** @returns {string} the permission in words, or as it is written when it has none */
+export function permissionWords(permission) {
+  const known = KNOWN_PERMISSIONS[permission];
+  if (known) return t(known);
+  if (permission.startsWith("menu.")) return t("See the menu entry “{name}”", { name: permission.slice(5) });
+  return permission;
+}
+
+/** Names of rooms by id, as far as they are mine to read. */
+export const roomNames = new Map();
+
+/** @returns {Promise<boolean>} whether a name was learnt */
+export async function learnRoomNames() {
+  const { rooms } = await link.rest.rooms();
+  const before = JSON.stringify([...roomNames]);
+  for (const room of rooms) roomNames.set(room.id, roomTitle(room));
+  return JSON.stringify([...roomNames]) !== before;
+}
+
+export const scopeOf = (roomId) => `room:${roomId}`;
+
+/** @returns {string} where: everywhere, or the name of the room */
+export function scopeWords(scope) {
+  if (scope === "*") return t("everywhere");
+  const id = scope.slice("room:".length);
+  return roomNames.has(id) ? t("in “{room}”", { room: roomNames.get(id) }) : t("in the room {id}", { id: shortId(id) });
+}
+
+export function scopeTitle(scope) {
+  if (scope === "*") return t("Everywhere");
+  const id = scope.slice("room:".length);
+  return roomNames.get(id) ?? t("The room {id}", { id: shortId(id) });
+}
+
+function shortId(id) {
+  return id.length > 14 ? `${id.slice(0, 12)}…` : id;
+}
+
+/** The roles that one can have in a room. */
+const ROOM_ROLES = { owner: "owner", admin: "admin", member: "member", guest: "guest" };
+
+export const roomRoleWords = (role) => t(ROOM_ROLES[role] ?? role);
