@@ -227,8 +227,8 @@ async def test_what_was_sent_before_draining_is_stored_and_answered(serve: Serve
     for number in range(50):
         await at_ann.sends({"content": f"m{number}", "client_id": f"c{number}"})
     await at_ann.hears_message(client_id="c0")
-    await ann.server.house.drain()
-    assert await at_ann.is_closed() == (1012, "service_restart")
+    _, farewell = await asyncio.gather(ann.server.house.drain(), at_ann.is_closed())
+    assert farewell == (1012, "service_restart")
     acknowledged = [frame["message"]["id"] for frame in at_ann.heard if frame["type"] == "chat_message"]
     page = (await ann.asks("GET", f"/api/rooms/{room}/messages?limit=200")).json["messages"]
     assert {message["id"] for message in page} >= set(acknowledged)
