@@ -46,19 +46,19 @@ async def test_what_was_missed_is_replayed_from_memory_and_from_the_store(serve:
 
 
 async def test_who_missed_more_than_a_queue_holds_is_not_too_slow_for_the_replay(serve: Serve) -> None:
-    limits: list[dict[str, int]] = [{"queue_bytes": 32_768}, {"queue_frames": 100}]
-    for settings in limits:
-        ann, room, _ = await room_with_messages(serve, BEYOND_MEMORY, **settings)
-        chair = await ann.sits_in(room, "?since=1")
-        assert await replayed(chair) == list(range(2, BEYOND_MEMORY + 1))
-        await chair.says("here again")
+    ann, room, _ = await room_with_messages(serve, BEYOND_MEMORY, queue_bytes=32_768)
+    chair = await ann.sits_in(room, "?since=1")
+    assert await replayed(chair) == list(range(2, BEYOND_MEMORY + 1))
+    await chair.says("here again")
 
 
+@pytest.mark.parametrize("limit", ["replay_limit", "replay_bytes"])
 async def test_who_missed_too_much_for_one_peer_reads_the_history(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(arrivals, "REPLAY_BYTES", 16_384)
-    ann, room, _ = await room_with_messages(serve, BEYOND_MEMORY)
+    monkeypatch.setattr(arrivals, "REPLAY_BYTES", 16_384 if limit == "replay_bytes" else arrivals.REPLAY_BYTES)
+    settings = {"replay_limit": 100} if limit == "replay_limit" else {}
+    ann, room, _ = await room_with_messages(serve, BEYOND_MEMORY, **settings)
     chair = await ann.sits_in(room, "?since=1")
     assert (chair.greeting["resume"], chair.greeting["resume_reason"]) == ("full", "too_far_behind")
     await chair.says("here again")
