@@ -239,10 +239,11 @@ def conflict(message: str, fix: str, fields: dict[str, str] | None = None) -> Re
 
 def version_not_reached(wanted: int, version: int) -> Refusal:
     return Refusal(
-        "version_not_reached",
+        "conflict",
         409,
-        f"The policy is at version {version}, not yet at {wanted}.",
-        "Ask for a version that an answer has named; after a restore from a backup, ask without one.",
+        f"Version {wanted} of the policy is asked for, and {version} is the latest.",
+        "Ask again in a moment, or without 'min_version'.",
+        retry_after_seconds=0.5,
         fields={"min_version": f"the latest is {version}"},
     )
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final
 
+from heartlink.administration import Administration, Notices, Setup
 from heartlink.auth import Auth
 from heartlink.chat import Around, Arrivals, Fence, Invites, LiveRoom, LiveRooms, Membership, Talk, Views, publish
 from heartlink.connection import ConnectionLimits, TokenBucket
@@ -20,7 +21,7 @@ from heartlink.errors import Refusal, StartupFailure, StoreFault
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
 from heartlink.model import RoomId, UserId
-from heartlink.policy import Desk, furnish_policy
+from heartlink.policy import Desk, Explainer, furnish_policy
 from heartlink.protocol import Limits
 from heartlink.rights.policy import Policy
 from heartlink.settings import Settings
@@ -33,7 +34,7 @@ from heartlink.store.policy import Commits
 from heartlink.store.rooms import Rooms
 from heartlink.store.tables import ALL
 from heartlink.store.users import EndedSessions, Users
-from heartlink.streams import Questions, Reasoning, Streams, UnreadHints
+from heartlink.streams import Questions, Streams, UnreadHints
 from heartlink.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,10 @@ class House:
     chat_dispatcher: ChatDispatcher
     streams: Streams
     unread_hints: UnreadHints
-    reasoning: Reasoning
+    explainer: Explainer
+    administration: Administration
+    setup: Setup
+    notices: Notices
     permission_dispatcher: PermissionDispatcher
 
     def __init__(self, settings: Settings) -> None:
@@ -128,6 +132,7 @@ class House:
         await self._open_desk()
         self._furnish_chat()
         self._furnish_streams()
+        self._furnish_administration()
         stack.callback(self.unread_hints.close)
         stack.callback(self.live_rooms.close)
         stack.push_async_callback(self.tasks.close)
@@ -136,6 +141,7 @@ class House:
             self.tasks.keep(work)
         if settings.demo:
             await furnish(self.users, self.auth, self.desk, self.membership, self.live_rooms, self.talk)
+        await self._find_administrator()
 
     async def _open_desk(self) -> None:
         """Who may do what, before anybody is let in: with all that has expired meanwhile taken back."""
@@ -182,7 +188,6 @@ class House:
             grace_seconds=settings.presence_grace_seconds,
             # Half a queue: the other half is for what is said meanwhile.
             replay_limit=min(settings.replay_limit, settings.queue_frames // 2 or settings.replay_limit),
-            replay_bytes=settings.queue_bytes // 2,
             limits=Limits(
                 message_chars=settings.message_chars,
                 upload_bytes=settings.upload_bytes,
@@ -208,13 +213,26 @@ class House:
             room_name=self._room_name,
         )
         self.desk.on_commit(self.streams.act)
-        self.reasoning = Reasoning(self.desk, self.users, clock=self.clock)
-        questions = Questions(self.desk, self.reasoning, clock=self.clock, spawn=self.tasks.spawn)
+        self.explainer = Explainer(self.desk, self.users, clock=self.clock)
+        questions = Questions(self.desk, self.explainer, clock=self.clock, spawn=self.tasks.spawn)
         self.permission_dispatcher = PermissionDispatcher(
             self.streams, questions, self.hub, self.auth, clock=self.clock, spawn=self.tasks.spawn
         )
         call_later = asyncio.get_running_loop().call_later
         self.unread_hints = UnreadHints(self.streams, self.desk.policy, clock=self.clock, call_later=call_later)
+
+    def _furnish_administration(self) -> None:
+        """What those who change the policy do."""
+        desk, users, clock = self.desk, self.users, self.clock
+        self.administration = Administration(desk, Commits(self.backend), users, self.auth, self.hub, clock=clock)
+        self.notices = Notices(self.administration, desk, self.explainer, self.streams.notify, clock=clock)
+        self.setup = Setup(desk, users, self.auth, self.administration.keepers, clock=clock)
+
+    async def _find_administrator(self) -> None:
+        """Make the one that was named; where there is none, a way for whoever started the server to become one."""
+        if self.settings.create_admin:
+            await self.setup.create(self.settings.create_admin, self.settings.admin_password)
+        await self.setup.open()
 
     def _room_name(self, room_id: RoomId) -> str:
         live = self.live_rooms.loaded(room_id)

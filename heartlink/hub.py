@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from heartlink.connection import Connection, Flusher, State
 from heartlink.errors import HEARTBEAT_TIMEOUT, SERVICE_RESTART, SIGNED_OUT, Farewell, Refusal
@@ -36,6 +36,13 @@ Key = TypeVar("Key")
 def frame_of(event: Event) -> bytes:
     """An event as a WebSocket frame."""
     return text_frame(encode(event))
+
+
+class Arrival(NamedTuple):
+    """Where a connection came from, and when, in epoch milliseconds."""
+
+    address: str
+    since_ms: int
 
 
 class Topic:
@@ -113,7 +120,7 @@ class Hub:
         self._clock = clock
         self._per_address_limit = connections_per_address
         self._per_user_limit = connections_per_user
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, Arrival] = {}
         self._per_address: Counter[str] = Counter()
         self._by_user: dict[UserId, set[Connection]] = {}
         self._by_session: dict[SessionId, set[Connection]] = {}
@@ -138,7 +145,7 @@ class Hub:
     def register(self, connection: Connection, address: str, identity: Identity | None) -> None:
         """Count a connection in; it counts itself out when it is gone."""
         slot = self._slots[next(self._next_slot)]
-        self._connections.add(connection)
+        self._connections[connection] = Arrival(address, self._clock())
         self._per_address[address] += 1
         slot.add(connection)
         connection.undo(lambda: self._forget(connection, address, slot))
@@ -163,7 +170,7 @@ class Hub:
             _discard(self._by_session, identity.session_id, connection)
 
     def _forget(self, connection: Connection, address: str, slot: set[Connection]) -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         slot.discard(connection)
         self._per_address[address] -= 1
         if not self._per_address[address]:
@@ -175,6 +182,10 @@ class Hub:
     def connections_of(self, user_id: UserId) -> list[Connection]:
         """All open connections of a user."""
         return list(self._by_user.get(user_id, ()))
+
+    def arrivals(self, limit: int) -> list[tuple[Connection, Arrival]]:
+        """The open connections, the oldest first, with where from and since when; at most so many."""
+        return list(itertools.islice(self._connections.items(), limit))
 
     def is_online(self, user_id: UserId) -> bool:
         """Whether a user has any connection open."""

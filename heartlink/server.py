@@ -19,6 +19,7 @@ from tornado.httpserver import HTTPServer
 from heartlink import __version__
 from heartlink.demo import PEOPLE, ROOM_ID
 from heartlink.handlers import make_application
+from heartlink.handlers.base import without_tokens
 from heartlink.house import House
 from heartlink.logs import configure_logs, watch_loop
 from heartlink.ports import claim_port, http_address, listen
@@ -152,7 +153,7 @@ def log_access(handler: web.RequestHandler) -> None:
         "%d %s %s (%s) %.1fms",
         status,
         request.method,
-        request.path,
+        without_tokens(request.path),
         request.remote_ip,
         1000 * request.request_time(),
     )
@@ -164,6 +165,12 @@ def _announce(settings: Settings, house: House, claimed: list[socket.socket]) ->
     if settings.demo:
         people = ", ".join(f"{username} ({password})" for username, _, password in PEOPLE)
         _say(f"Demo room {http_address(claimed, settings.host)}/chat/{ROOM_ID}/ for {people}")
+    if house.setup.made_up:
+        username, password = house.setup.made_up
+        _say(f"Made the administrator {username} with the password {password} (shown only now: change it)")
+    if house.setup.token:
+        link = f"{http_address(claimed, settings.host)}/setup/{house.setup.token}"
+        _say(f"Nobody is administrator yet; to become it, sign in at {link}")
     _say("Stop with Ctrl-C")
 
 

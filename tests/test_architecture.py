@@ -34,6 +34,7 @@ RANKS = {
     "heartlink.journal": 4,
     "heartlink.chat": 5,
     "heartlink.streams": 5,
+    "heartlink.administration": 5,
     "heartlink.policy": 4,
     "heartlink.dispatch": 6,
     "heartlink.demo": 6,

@@ -19,8 +19,12 @@ from heartlink.handlers.operations import (
     ReadyHandler,
     RoutesHandler,
 )
+from heartlink.handlers.oversight import OVERSIGHT_ROUTES
 from heartlink.handlers.pages import PAGE_ROUTES, StaticFiles
+from heartlink.handlers.policy import POLICY_ROUTES
+from heartlink.handlers.questions import QUESTION_ROUTES
 from heartlink.handlers.rooms import ROOM_ROUTES
+from heartlink.handlers.setup import SETUP_ROUTES
 from heartlink.handlers.sockets import SOCKET_ROUTES, UnknownSocketHandler
 
 if TYPE_CHECKING:
@@ -36,14 +40,24 @@ OPERATION_ROUTES: Final = [
     (r"/api/asyncapi.json", AsyncApiHandler, "sockets, as AsyncAPI"),
 ]
 
+REST_ROUTES: Final = [
+    *OPERATION_ROUTES,
+    *ACCOUNT_ROUTES,
+    *ROOM_ROUTES,
+    *MESSAGE_ROUTES,
+    *QUESTION_ROUTES,
+    *POLICY_ROUTES,
+    *OVERSIGHT_ROUTES,
+]
+
 DESCRIBING: Final = (RoutesHandler, OpenApiHandler, AsyncApiHandler)
 
 
 def routes() -> tuple[Route, ...]:
     """Every page, REST and socket route."""
     return (
-        *_of_kind("page", PAGE_ROUTES),
-        *_of_kind("rest", [*OPERATION_ROUTES, *ACCOUNT_ROUTES, *ROOM_ROUTES, *MESSAGE_ROUTES]),
+        *_of_kind("page", [*PAGE_ROUTES, *SETUP_ROUTES]),
+        *_of_kind("rest", REST_ROUTES),
         *_of_kind("socket", SOCKET_ROUTES),
     )
 

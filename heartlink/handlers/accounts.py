@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from heartlink.administration.views import PersonView
 from heartlink.auth import SignedIn
 from heartlink.errors import not_found, unauthenticated
 from heartlink.handlers.base import JsonHandler, Operation, describe
@@ -48,6 +49,12 @@ class ProfileChanges(msgspec.Struct, frozen=True):
     tags: list[str] | UnsetType = UNSET
     avatar_url: str | UnsetType = UNSET
     locale: str | UnsetType = UNSET
+
+
+class ActiveBody(msgspec.Struct, frozen=True):
+    """Whether somebody may sign in."""
+
+    is_active: bool
 
 
 class OwnProfile(UserProfile, frozen=True, kw_only=True):
@@ -241,7 +248,15 @@ class UsersHandler(AccountHandler):
 class UserHandler(AccountHandler):
     """Somebody's profile."""
 
-    operations = describe(GET=Operation("A user's profile.", response=UserProfile, errors=(404,)))
+    operations = describe(
+        GET=Operation("A user's profile.", response=UserProfile, errors=(404,)),
+        PATCH=Operation(
+            "Deactivate an account, ending its tokens and sockets at once, or let it in again.",
+            ActiveBody,
+            PersonView,
+            errors=(403, 404, 409),
+        ),
+    )
 
     async def get(self, user_id: str) -> None:
         """A user's profile."""
@@ -250,6 +265,13 @@ class UserHandler(AccountHandler):
         if user is None:
             raise not_found("This user")
         self.answer(self.profile(user))
+
+    async def patch(self, user_id: str) -> None:
+        """In, or out; for those who administer."""
+        identity = self.need_identity()
+        self.house.administration.need(identity)
+        body = self.body(ActiveBody)
+        self.answer(await self.house.administration.set_active(identity, UserId(user_id), body.is_active))
 
 
 class TicketHandler(AccountHandler):

@@ -27,6 +27,12 @@ PARAMETER_NAMES: Mapping[str, str] = {
     "invites": "code",
     "invite": "code",
     "users": "user_id",
+    "roles": "key",
+    "groups": "key",
+    "menus": "key",
+    "grants": "grant_id",
+    "audit": "version",
+    "setup": "token",
     "permissions": "user_id",
 }
 """How the variable part behind a word of an address is called."""

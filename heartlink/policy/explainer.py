@@ -7,14 +7,14 @@ does not belong to, and it names nobody but the owners and admins of a room that
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from heartlink.errors import not_found
 from heartlink.model import RoomId, UserId
 from heartlink.policy.desk import Desk
-from heartlink.protocol import iso
+from heartlink.protocol import BecauseView, Decided, GranterView, NeedView, iso
 from heartlink.rights import EVERYWHERE, room_scope
 from heartlink.rights.deltas import Who
 from heartlink.rights.explaining import Because, Need, explain
@@ -27,46 +27,6 @@ HANDS_OUT: Final = "room.update"
 """What one must hold in a room to change what others may do there."""
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """One grant that decided; ``chain`` is the way by which it came, nearest first."""
-
-    effect: Literal["allow", "deny"]
-    permission: str
-    scope: str
-    via: Literal["user", "role", "group", "everyone", "anonymous", "room_role"]
-    chain: list[str]
-    grant_id: str | None
-    expires_at: str | None
-    text: str
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What would have to be so for the answer to be yes."""
-
-    what: Literal["grant", "lift_denial"]
-    permission: str
-    scope: str
-    text: str
-
-
-class Granter(msgspec.Struct, frozen=True, kw_only=True):
-    """Who could give it: a person of the room, or the administrators as such."""
-
-    kind: Literal["user", "administrators"]
-    user_id: str | None
-    username: str | None
-    display_name: str | None
-    text: str
-
-
-class Decided(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier answer: what it was, of which version, and whether the subject's rights have changed since."""
-
-    allowed: bool
-    version: int
-    changed_since: bool
-
-
 class ExplanationView(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer, as of ``version`` of the policy.
 
@@ -76,15 +36,15 @@ class ExplanationView(msgspec.Struct, frozen=True, kw_only=True):
     allowed: bool
     permission: str
     scope: str
-    because: list[Reason]
-    needs: list[Wanted]
-    who_can_grant: list[Granter]
+    because: list[BecauseView]
+    needs: list[NeedView]
+    who_can_grant: list[GranterView]
     version: int
     decision_id: str | None = None
     decided: Decided | None = None
 
 
-ADMINISTRATORS: Final = Granter(
+ADMINISTRATORS: Final = GranterView(
     kind="administrators", user_id=None, username=None, display_name=None, text="An administrator can."
 )
 
@@ -141,10 +101,10 @@ class Explainer:
                 found.append(member.user_id)
         return found[:GRANTERS_LIMIT]
 
-    async def _granters(self, who: Who, scope: str) -> list[Granter]:
+    async def _granters(self, who: Who, scope: str) -> list[GranterView]:
         people = await self._users.get_many(self.people_who_can_grant(who, scope))
         named = [
-            Granter(
+            GranterView(
                 kind="user",
                 user_id=user.id,
                 username=user.username,
@@ -156,9 +116,9 @@ class Explainer:
         ]
         return [*named, ADMINISTRATORS]
 
-    def _reason(self, because: Because) -> Reason:
+    def _reason(self, because: Because) -> BecauseView:
         ends = None if because.expires_at_ms is None else iso(because.expires_at_ms)
-        return Reason(
+        return BecauseView(
             effect=because.effect,
             permission=because.permission,
             scope=because.scope,
@@ -195,10 +155,10 @@ class Explainer:
         return role.name if role else key
 
 
-def _wanted(need: Need) -> Wanted:
+def _wanted(need: Need) -> NeedView:
     what = f"'{need.permission}' {_place(need.scope)}"
     text = f"A grant of {what} is needed." if need.what == "grant" else f"The denial of {what} must be lifted."
-    return Wanted(what=need.what, permission=need.permission, scope=need.scope, text=text)
+    return NeedView(what=need.what, permission=need.permission, scope=need.scope, text=text)
 
 
 def _place(scope: str) -> str:

@@ -302,7 +302,7 @@ class PermissionCheckBatchResponse(Reply, frozen=True, tag="permission_check_bat
 class BecauseView(msgspec.Struct, frozen=True, kw_only=True):
     """One grant that decided: what it says, until when, and the way by which it came to the user.
 
-    ``chain`` is the user's own role and those it inherits from, a group, or the role in the room.
+    ``chain`` is the user's own role and those it inherits from, a group, or the role in the room; ``text`` says it all.
     """
 
     effect: Literal["allow", "deny"]
@@ -312,6 +312,7 @@ class BecauseView(msgspec.Struct, frozen=True, kw_only=True):
     chain: list[str]
     grant_id: str | None
     expires_at: str | None
+    text: str
 
 
 class NeedView(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,14 +321,25 @@ class NeedView(msgspec.Struct, frozen=True, kw_only=True):
     what: Literal["grant", "lift_denial"]
     permission: str
     scope: str
+    text: str
 
 
 class GranterView(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who could give it."""
+    """Who could give it: somebody who runs the user's own room, or the administrators, who are not named."""
 
-    user_id: str
-    username: str
-    display_name: str
+    kind: Literal["user", "administrators"]
+    user_id: str | None
+    username: str | None
+    display_name: str | None
+    text: str
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """An earlier answer: what it was, of which version, and whether the user's rights have changed since."""
+
+    allowed: bool
+    version: int
+    changed_since: bool
 
 
 class Explanation(Reply, frozen=True, tag="explanation"):
@@ -343,6 +355,7 @@ class Explanation(Reply, frozen=True, tag="explanation"):
     who_can_grant: list[GranterView]
     version: int
     decision_id: str | None
+    decided: Decided | None
 
 
 PERMISSION_EVENTS: tuple[type[Event], ...] = (

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from heartlink.model import Grant, Member, RoomId, RoomRole, Subject, UserId
-from heartlink.rights.entries import EVERYWHERE, Patterns, Said
+from heartlink.rights.entries import EVERYWHERE, Entry, Patterns, Said
 from heartlink.rights.patterns import names_of
 
 ROOM_PERMISSIONS: Final = (
@@ -72,8 +72,8 @@ class Rights:
         self.said = said
 
     @classmethod
-    def of(cls, grants: Iterable[Grant]) -> Rights:
-        """The rights that grants come to; all of them must speak of the subject."""
+    def of(cls, grants: Iterable[Grant | Entry]) -> Rights:
+        """The rights that grants, or entries, come to; all of them must speak of the subject."""
         found: dict[str, tuple[dict[str, int | None], dict[str, int | None]]] = {}
         for grant in grants:
             allow, deny = found.setdefault(grant.scope, ({}, {}))

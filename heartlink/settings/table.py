@@ -162,6 +162,12 @@ class Settings:
         private=True,
     )
     demo: bool = setting(False, "Make two demo users, an admin and their room; loopback only.")
+    create_admin: str = setting(
+        "", "User to make administrator at start, with an account if there is none.", unit="user name"
+    )
+    admin_password: str = setting(
+        "", "Password of the account that is made then; without it one is made up and printed once.", private=True
+    )
     config: str = setting("", "TOML file with settings, written as key = value.")
     log_format: str = setting("text", "How log lines look.", choices=("text", "json"))
     log_level: str = setting(

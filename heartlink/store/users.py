@@ -72,6 +72,13 @@ class Users:
         found += await self._backend.scan(USERS, {}, span, limit=limit)
         return [user for user in map(self._keep, found) if user.is_active][:limit]
 
+    async def listed(self, prefix: str, after: str, limit: int) -> list[User]:
+        """At most ``limit`` users, active or not, whose folded name begins with ``prefix`` and lies after ``after``."""
+        span = Span("fold", above=max(prefix, after) or None, below=prefix + _ABOVE_ALL)
+        found = await self._backend.scan(USERS, {"fold": prefix}, limit=1) if prefix and prefix > after else []
+        found += await self._backend.scan(USERS, {}, span, limit=limit)
+        return [self._keep(document) for document in found][:limit]
+
     async def all_ids(self) -> list[UserId]:
         """The id of every account."""
         ids: list[UserId] = []

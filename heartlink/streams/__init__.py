@@ -2,15 +2,12 @@
 
 from heartlink.streams.peer import StreamPeer, Subscription
 from heartlink.streams.pushes import frames_of_step, permission_view, permission_views
-from heartlink.streams.questions import Questions, version_not_there
-from heartlink.streams.reasons import Reasoning, Reasons
+from heartlink.streams.questions import Questions
 from heartlink.streams.streams import Resume, Streams
 from heartlink.streams.unread import UnreadHints
 
 __all__ = [
     "Questions",
-    "Reasoning",
-    "Reasons",
     "Resume",
     "StreamPeer",
     "Streams",
@@ -19,5 +16,4 @@ __all__ = [
     "frames_of_step",
     "permission_view",
     "permission_views",
-    "version_not_there",
 ]

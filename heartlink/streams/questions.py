@@ -8,14 +8,14 @@ from typing import Any, Final
 from heartlink.errors import (
     Refusal,
     StoreFault,
-    conflict,
     invalid_parameters,
     missing_parameters,
     not_found,
     store_unavailable,
+    version_not_reached,
 )
 from heartlink.hub import frame_of
-from heartlink.policy import Desk
+from heartlink.policy import Desk, Explainer
 from heartlink.protocol import (
     Check,
     CheckResult,
@@ -31,11 +31,6 @@ from heartlink.protocol import (
 from heartlink.rights import EVERYWHERE
 from heartlink.rights.deltas import Who
 from heartlink.streams.peer import StreamPeer
-from heartlink.streams.reasons import Reasoning
-
-BEHIND_RETRY_SECONDS: Final = 0.5
-"""When to ask again for a version that is not there yet."""
-
 
 EXPLAIN: Final = "permissions.explain"
 """What one must hold to have decisions about others explained."""
@@ -47,13 +42,13 @@ class Questions:
     def __init__(
         self,
         desk: Desk,
-        reasoning: Reasoning,
+        explainer: Explainer,
         *,
         clock: Callable[[], int],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._desk = desk
-        self._reasoning = reasoning
+        self._explainer = explainer
         self._clock = clock
         self._spawn = spawn
 
@@ -100,7 +95,7 @@ class Questions:
 
     def _need_version(self, version: int | None) -> None:
         if version is not None and version > self._desk.version:
-            raise version_not_there(version, self._desk.version)
+            raise version_not_reached(version, self._desk.version)
 
     # Why
 
@@ -128,7 +123,10 @@ class Questions:
 
     async def _explain(self, peer: StreamPeer, command: Explain, permission: str, scope: str) -> None:
         try:
-            reasons = await self._reasoning.explain(peer.who, permission, scope)
+            if command.decision_id is None:
+                reasons = await self._explainer.explain(peer.who, permission, scope)
+            else:
+                reasons = await self._explainer.explain_decision(peer.who, command.decision_id)
         except (Refusal, StoreFault) as error:
             refusal = error if isinstance(error, Refusal) else store_unavailable()
             answer = error_frame(refusal, self._clock(), command.ref, request_id=command.request_id)
@@ -146,17 +144,7 @@ class Questions:
             who_can_grant=reasons.who_can_grant,
             version=reasons.version,
             decision_id=command.decision_id,
+            decided=reasons.decided,
             ref=command.ref,
         )
         peer.connection.push(frame_of(explanation))
-
-
-def version_not_there(asked: int, known: int) -> Refusal:
-    """The refusal of a question that wants an answer of a later version than there is."""
-    refusal = conflict(
-        f"Version {asked} of the policy is asked for, and {known} is the latest.",
-        "Ask again in a moment, or without 'min_version'.",
-        {"min_version": "it is not there yet"},
-    )
-    refusal.retry_after_seconds = BEHIND_RETRY_SECONDS
-    return refusal

@@ -39,6 +39,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 QUERY_CHARS = 1000
 
 _SECRET_ARGUMENTS = re.compile(r"(?i)([?&](?:t|%74|%54)[^=&]*=)[^&]*")
+_SETUP_LINK = re.compile(r"(?i)(/|%2f)(setup)(/|%2f)[^/?&#]*")
 
 log = logging.getLogger("heartlink.http")
 
@@ -271,7 +272,7 @@ def refusal_record(refusal: Refusal, request_id: str = "") -> dict[str, dict[str
 
 def without_tokens(uri: str) -> str:
     """An address as it may be logged."""
-    return _SECRET_ARGUMENTS.sub(r"\1…", uri)
+    return _SETUP_LINK.sub(r"\1\2\3…", _SECRET_ARGUMENTS.sub(r"\1…", uri))
 
 
 def _bad_query(name: str, reason: str) -> Refusal:
