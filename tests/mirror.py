@@ -118,17 +118,28 @@ class Follower:
             await self._chair.leaves()
             self._chair = None
 
+    async def hears_out(self) -> None:
+        """Hears everything until the socket closes."""
+        assert self._chair is not None
+        await self._chair.is_closed()
+        await self._chair.leaves()
+        self._take_new()
+
     async def settles(self) -> list[dict[str, Any]]:
         """Hears all that was sent up to now; the pushes among it."""
         assert self._chair is not None
         nonce = next(self._nonce)
         await self._chair.sends({"type": "ping", "timestamp": nonce})
         await self._chair.hears("pong", timestamp=nonce)
+        return [frame for frame in self._take_new() if frame["type"] in PUSHES]
+
+    def _take_new(self) -> list[dict[str, Any]]:
+        assert self._chair is not None
         new = self._chair.heard[self._taken :]
         self._taken = len(self._chair.heard)
         for frame in new:
             self.mirror.take(frame)
-        return [frame for frame in new if frame["type"] in PUSHES]
+        return new
 
     async def fresh(self) -> dict[str, Any]:
         """What a new client is told."""
