@@ -19,7 +19,7 @@ SECRETS: Final = (
     (re.compile(r"(?i)([?&](?:token|ticket|access_token)=)[^&\s\"']+"), r"\1" + HIDDEN),
     (re.compile(r"(?i)(\bbearer[ .])[A-Za-z0-9._~+/=-]{8,}"), r"\1" + HIDDEN),
     (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), HIDDEN),
-    (re.compile(r"(/(?:api/)?invites?/)[^/\s?\"']+"), r"\1" + HIDDEN),
+    (re.compile(r"(/(?:invites?|setup)/)[^/\s?\"']+"), r"\1" + HIDDEN),
     (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), r"\1" + HIDDEN + "@"),
 )
 

@@ -28,6 +28,7 @@ def line_of(message: str, *arguments: object, as_json: bool = False, failure: Ba
         ("offered heartlink.v1, bearer.abcdefgh12345", "offered heartlink.v1, bearer.…"),
         (f"left over {TOKEN} here", "left over … here"),
         ("POST /api/invites/Zx81aa 200", "POST /api/invites/… 200"),
+        ("GET /setup/Zx81aa 200", "GET /setup/… 200"),
         ("at mongodb://ann:hunter2@db.example:27017/x", "at mongodb://ann:…@db.example:27017/x"),
         ("the bearer of bad news", "the bearer of bad news"),
         ("http://127.0.0.1:8000/chat/a/", "http://127.0.0.1:8000/chat/a/"),
