@@ -13,6 +13,16 @@ from heartlink.model import RoomId
 from heartlink.rights import EVERYWHERE
 
 MANAGE = "permissions.manage"
+ADMIN_SECTIONS = (
+    ("users", "Users", "people"),
+    ("roles", "Roles", "shield"),
+    ("groups", "Groups", "folder"),
+    ("grants", "Grants", "key"),
+    ("menus", "Menus", "menu"),
+    ("audit", "Audit", "clock"),
+    ("connected", "Connected", "link"),
+    ("notify", "Notification", "bell"),
+)
 ROOM_KIND_LABELS = {"private": "Private", "group": "Group", "public": "Public"}
 
 
@@ -104,7 +114,8 @@ class AdminPage(PageHandler):
         user = self.need_sign_in().user
         if not self.house.desk.policy.rights(user.id).allows(MANAGE, now_ms=self.house.clock()):
             raise self.house.desk.decisions.deny(user.id, MANAGE, EVERYWHERE)
-        self.render_page("admin.html")
+        sections = [(key, self.locale.translate(label), drawing) for key, label, drawing in ADMIN_SECTIONS]
+        self.render_page("admin.html", sections=sections)
 
 
 class TrailingSlash(PageHandler):
