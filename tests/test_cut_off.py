@@ -58,3 +58,17 @@ async def test_a_room_forgotten_while_somebody_is_about_to_use_it_stays_one_room
     monkeypatch.setattr(rooms, "_load", load_and_be_forgotten)
     async with rooms.use(room_id) as first, rooms.use(room_id) as second:
         assert first is second
+
+
+async def test_a_room_that_was_forgotten_stays_forgotten(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = await serve()
+    ann = await server.person("ann")
+    room_id = RoomId(await ann.opens(name="Tea"))
+    rooms = server.house.live_rooms
+    async with rooms.use(room_id) as old:
+        assert rooms.is_current(old)
+    monkeypatch.setattr(live, "LIVE_ROOMS_LIMIT", 0)
+    rooms.forget_idle()
+    assert not rooms.is_current(old)
+    async with rooms.use(room_id) as new:
+        assert new is not old and rooms.is_current(new) and not rooms.is_current(old)

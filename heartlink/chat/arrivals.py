@@ -134,8 +134,8 @@ class Arrivals:
         """Read what was missed while nothing new is published, then let the peer in."""
         live = peer.live
         try:
-            async with self._rooms.use(live.id):
-                for _ in range(TURNS):
+            async with self._rooms.use(live.id) as current:
+                for _ in range(TURNS if current is live else 0):
                     if await self._arrive_now(peer, resume):
                         return
             raise StoreUnavailable("the store goes on writing what was given up")

@@ -205,8 +205,8 @@ class LiveRooms:
     async def use(self, room_id: RoomId) -> AsyncIterator[LiveRoom]:
         """A room, kept in memory meanwhile; raises the Refusal ``not_found``."""
         live = self._live.get(room_id) or await self._load(room_id)
-        while not self.keep(live):
-            live = self._live[room_id]
+        while not self.is_current(live):
+            live = self._live.get(room_id) or await self._load(room_id)
         live.uses += 1
         try:
             yield live
@@ -214,9 +214,12 @@ class LiveRooms:
             live.uses -= 1
             live.idle_since = None
 
-    def keep(self, live: LiveRoom) -> bool:
-        """Make sure a room found a moment ago is still the one in memory; False when it was loaded anew."""
-        return self._live.setdefault(live.id, live) is live
+    def is_current(self, live: LiveRoom) -> bool:
+        """Whether a room found a moment ago is still the one in memory.
+
+        One that was forgotten never comes back: another may have taken its place, and numbered messages, meanwhile.
+        """
+        return self._live.get(live.id) is live
 
     def rights(self, live: LiveRoom, user_id: UserId | None) -> Rights:
         """What a user may do in a room, now."""

@@ -158,7 +158,7 @@ class ChatSocketHandler(SocketHandler):
         if identity is not None and not house.auth.is_current(identity):
             connection.hang_up(SIGNED_OUT)
             return
-        if not house.live_rooms.keep(self._live):
+        if not house.live_rooms.is_current(self._live):
             connection.hang_up(INTERNAL_FAREWELL)
             return
         house.arrivals.arrive(peer, self._resume)
