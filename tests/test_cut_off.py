@@ -52,6 +52,7 @@ async def test_a_room_forgotten_while_somebody_is_about_to_use_it_stays_one_room
 
     async def load_and_be_forgotten(wanted: RoomId) -> live.LiveRoom:
         loaded = await load(wanted)
+        monkeypatch.setattr(rooms, "_load", load)
         rooms.forget_idle()
         return loaded
 
