@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 OPCODE_TEXT, OPCODE_CLOSE = 1, 8
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Let the loop turn until something is so."""
+    async with asyncio.timeout(seconds):
+        for _ in itertools.takewhile(lambda _: not condition(), itertools.count()):
+            await asyncio.sleep(0)
 
 
 class RawPeer:
@@ -94,3 +103,5 @@ class RawPeer:
     def abandon(self) -> None:
         """Close TCP without a word."""
         self._socket.close()
+
+    __del__ = abandon

@@ -18,7 +18,7 @@ from heartlink.errors import TOO_SLOW
 from heartlink.names import is_emoji
 from tests.actors import Answer, Chair, Person, Server
 from tests.conftest import Serve
-from tests.raw_peer import RawPeer
+from tests.raw_peer import RawPeer, until
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 
@@ -676,7 +676,8 @@ async def test_a_frozen_reader_costs_its_queue_delays_nobody_and_misses_nothing(
     await house.at_carol.leaves()
     target = f"/ws/chat/{house.room}/?token={house.carol.token}"
     frozen = await RawPeer.knocks(house.server.port, target, receive_bytes=4096)
-    connection = live.topic.of_user(house.carol.user["id"])[0]
+    await until(lambda: live.topic.of_user(house.carol.user["id"]))
+    (connection,) = live.topic.of_user(house.carol.user["id"])
     ann = house.canary._ann
     said = 0
     while connection.farewell is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from tests.actors import Chair, Person, Server
 from tests.conftest import Serve
-from tests.raw_peer import RawPeer
+from tests.raw_peer import RawPeer, until
 
 pytestmark = pytest.mark.gen_test(timeout=30)
 
@@ -112,20 +111,24 @@ async def test_who_comes_back_while_others_talk_misses_nothing_and_hears_nothing
         assert kinds[0] == "connection_established" and kinds.count("caught_up") == 1
 
 
-async def test_the_greeting_comes_first_whatever_the_newcomer_sends_meanwhile(serve: Serve) -> None:
+async def test_the_greeting_comes_first_whatever_the_newcomer_sends_meanwhile(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ann, room, at_ann = await ann_in_a_room(serve)
     await talks(at_ann, 1, MEMORY + 10)
-    live = ann.server.house.live_rooms.loaded(at_ann.greeting["room_id"])
-    assert live is not None
-    target = f"/ws/chat/{room}/?since=1&token={ann.token}"
-    async with live.journal.turn():
-        peer = await RawPeer.knocks(ann.server.port, target)
-        await peer.sends(json.dumps({"content": "too eager", "client_id": "eager", "ref": "r"}).encode())
-        await peer.sends(b"{")
-        (connection,) = [one for one in ann.server.house.hub.connections_of(ann.user["id"]) if not one.frames_out]
-        async with asyncio.timeout(5):
-            for _ in itertools.takewhile(lambda _: connection.frames_in < 2, itertools.count()):
-                await asyncio.sleep(0)
+    messages, hub = ann.server.house.messages, ann.server.house.hub
+    goes_on, read = asyncio.Event(), messages.changed_since
+
+    async def read_slowly(*args: Any) -> Any:
+        await goes_on.wait()
+        return await read(*args)
+
+    monkeypatch.setattr(messages, "changed_since", read_slowly)
+    peer = await RawPeer.knocks(ann.server.port, f"/ws/chat/{room}/?since=1&token={ann.token}")
+    await peer.sends(json.dumps({"content": "too eager", "client_id": "eager", "ref": "r"}).encode())
+    await peer.sends(b"{")
+    await until(lambda: any(one.frames_in == 2 and not one.frames_out for one in hub.connections_of(ann.user["id"])))
+    goes_on.set()
     await at_ann.hears_message(client_id="eager")
     await peer.sends(b"\x03\xe8", opcode=8)
     await peer.reads_all()
