@@ -25,14 +25,17 @@ class Fence:
         self._users = users
 
     def act(self, commit: Commit, steps: list[Step]) -> None:
-        """Tell rooms of their members, then let everybody's sockets follow their rights."""
-        for change in commit.changes:
-            if isinstance(change, SetMember):
-                self._tell_room(commit, change)
+        """Let everybody's sockets follow their rights, then tell rooms of their members.
+
+        In this order: telling may write what is queued, and nobody shall get what they may not read any more.
+        """
         for step in steps:
             for connection in list(self._connections(step.delta.who)):
                 if isinstance(connection.context, Peer):
                     self._refresh(connection.context, commit.why)
+        for change in commit.changes:
+            if isinstance(change, SetMember):
+                self._tell_room(commit, change)
 
     def _connections(self, who: Who) -> Iterator[Connection]:
         if who is not None:

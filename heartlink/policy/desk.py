@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
@@ -20,6 +21,8 @@ from heartlink.rights.checking import check_change
 from heartlink.rights.deltas import Delta, Who
 from heartlink.rights.policy import Policy
 from heartlink.store.policy import COMMITS_PER_READ, Commit, Commits
+
+logger = logging.getLogger(__name__)
 
 REPLAYED_COMMITS: Final = 2000
 """At start the steps of this many last commits are worked out again, for clients that were away."""
@@ -185,7 +188,11 @@ class Desk:
         for change in commit.changes:
             self._expect(change)
         for listener in self._listeners:
-            listener(commit, steps)
+            try:
+                listener(commit, steps)
+            except Exception:
+                # One's fault must not keep the others from acting on what counts already.
+                logger.exception("acting on version %s failed", commit.version)
 
     async def recover(self) -> None:
         """The store is back: act on what it holds and we have not heard of."""
