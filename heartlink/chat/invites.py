@@ -84,7 +84,7 @@ class Invites:
                 if not self._live_rooms.may(live, invite.made_by, "room.invite"):
                     raise not_found("This invite link", "Who made it may no longer invite; ask for a new one.")
                 if await self._rooms.count_use(invite) is not None:
-                    await self._membership.put(live, user, "member", user)
+                    await self._membership.put(live, user, "member", user, vouched_by=invite.made_by)
                     return live.id
             raise conflict("Many people use this invite link at this moment.", "Try again.")
 

@@ -23,6 +23,7 @@ from heartlink.errors import (
     not_found,
     room_ended,
     too_large,
+    unauthenticated,
     unfit,
 )
 from heartlink.hub import frame_of
@@ -128,7 +129,7 @@ class Membership:
             return [DropGrant(grant.id) for grant in grants if grant.id in policy.grants]
 
         what = "opened the room to" if guest_access else "closed the room to"
-        await self._desk.commit(propose, by=user, why=f"{user.username} {what} guests")
+        await self._commit(live, propose, by=user, why=f"{user.username} {what} guests", permission="room.update")
 
     async def end(self, user: User, room_id: RoomId) -> None:
         """End a room: its history stays, its sockets close."""
@@ -160,15 +161,15 @@ class Membership:
             self._check_rank(live, user, wanted)
             if whom.id in live.state.members:
                 if role is not None:
-                    await self._change_role(live, user, whom.id, role)
+                    await self._change_role(live, user, whom.id, role, "room.invite")
             else:
-                await self.put(live, whom, wanted, user)
+                await self.put(live, whom, wanted, user, vouched_by=user.id)
             return whom.id
 
     async def change_role(self, user: User, room_id: RoomId, whom: UserId, role: RoomRole) -> None:
         """Give a member another role; never above one's own."""
         async with self.change(room_id, user, "room.update") as live:
-            await self._change_role(live, user, whom, role)
+            await self._change_role(live, user, whom, role, "room.update")
 
     async def remove(self, user: User, room_id: RoomId, whom: UserId) -> None:
         """Take somebody out of a room, or leave it."""
@@ -177,21 +178,27 @@ class Membership:
             member = live.state.members.get(whom)
             if member is None:
                 raise not_found("This membership", "Look at the room's members.")
-            if not leaves:
-                self._check_above(live, user, member)
-            await self._remove(live, whom, user)
+            await self._remove(live, whom, user, None if leaves else "room.remove")
 
-    async def put(self, live: LiveRoom, whom: User, role: RoomRole, by: User) -> None:
-        """Store a new membership and tell the room; call within :meth:`change`."""
+    async def put(
+        self, live: LiveRoom, whom: User, role: RoomRole, by: User, *, vouched_by: UserId | None = None
+    ) -> None:
+        """Store a new membership and tell the room, if who vouches may invite; call within :meth:`change`."""
         if whom.id in live.state.members:
             return
         if len(live.state.members) >= MEMBERS_LIMIT:
             raise too_large("The number of members", f"{MEMBERS_LIMIT} in one room")
         live.profiles[whom.id] = whom
         why = f"{whom.username} joined the room" if whom.id == by.id else f"{by.username} added {whom.username}"
-        await self._desk.commit(lambda policy: [self._set(live.id, whom.id, role)], by=by, why=why)
 
-    async def _change_role(self, live: LiveRoom, user: User, whom: UserId, role: RoomRole) -> None:
+        def propose(policy: Policy) -> list[AnyChange]:
+            if vouched_by is not None and not self._live_rooms.may(live, vouched_by, "room.invite"):
+                raise denied(live, vouched_by, "room.invite")
+            return [self._set(live.id, whom.id, role)]
+
+        await self._commit(live, propose, by=by, why=why, permission=None)
+
+    async def _change_role(self, live: LiveRoom, user: User, whom: UserId, role: RoomRole, permission: str) -> None:
         def propose(policy: Policy) -> list[AnyChange]:
             member = live.state.members.get(whom)
             if member is None:
@@ -204,17 +211,23 @@ class Membership:
             return [] if member.role == role else [self._set(live.id, whom, role, member.joined_at_ms)]
 
         name = self._name(live, whom)
-        await self._desk.commit(propose, by=user, why=f"{user.username} made {name} {role}")
+        why = f"{user.username} made {name} {role}"
+        await self._commit(live, propose, by=user, why=why, permission=permission)
 
-    async def _remove(self, live: LiveRoom, whom: UserId, by: User) -> None:
+    async def _remove(self, live: LiveRoom, whom: UserId, by: User, permission: str | None) -> None:
         def propose(policy: Policy) -> list[AnyChange]:
+            member = live.state.members.get(whom)
+            if member is None:
+                raise not_found("This membership", "Look at the room's members.")
+            if whom != by.id:
+                self._check_above(live, by, member)
             heir = self._heir(live, whom)
             inherits = [] if heir is None else [self._set(live.id, heir.user_id, "owner", heir.joined_at_ms)]
             return [*inherits, self._set(live.id, whom, None)]
 
         name = self._name(live, whom)
         why = f"{name} left the room" if whom == by.id else f"{by.username} removed {name} from the room"
-        await self._desk.commit(propose, by=by, why=why)
+        await self._commit(live, propose, by=by, why=why, permission=permission)
         live.profiles.pop(whom, None)
         if not live.state.members and live.state.room.kind != "public" and live.state.status != "ended":
             await self._end(live, by)
@@ -241,13 +254,36 @@ class Membership:
     ) -> AsyncIterator[LiveRoom]:
         """Hold a room for a change, having made sure that the user may make it."""
         async with self._live_rooms.use(room_id) as live, live.changing:
-            if permission is not None and not self._live_rooms.may(live, user.id, permission):
-                if user.id not in live.state.members:
-                    raise not_a_member(live.id)
-                raise denied(live, user.id, permission)
+            self._check_may(live, user, permission)
             if live.state.status == "ended" and not even_ended:
                 raise room_ended(live.id)
             yield live
+
+    async def _commit(
+        self,
+        live: LiveRoom,
+        propose: Callable[[Policy], list[AnyChange]],
+        *,
+        by: User,
+        why: str,
+        permission: str | None,
+    ) -> None:
+        """Commit, unless who asked for it may do so no more when its turn has come: others may have been first."""
+
+        def checked(policy: Policy) -> list[AnyChange]:
+            account = self._users.cached(by.id) or by
+            if not account.is_active or account.tokens_not_before_ms != by.tokens_not_before_ms:
+                raise unauthenticated("Your sign-in has ended meanwhile.")
+            self._check_may(live, by, permission)
+            return propose(policy)
+
+        await self._desk.commit(checked, by=by, why=why)
+
+    def _check_may(self, live: LiveRoom, user: User, permission: str | None) -> None:
+        if permission is not None and not self._live_rooms.may(live, user.id, permission):
+            if user.id not in live.state.members:
+                raise not_a_member(live.id)
+            raise denied(live, user.id, permission)
 
     async def _user_named(self, username: str, field: str) -> User:
         user = await self._users.by_fold(fold(username[:200]))

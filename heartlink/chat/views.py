@@ -125,10 +125,12 @@ class Views:
         user_id = user.id if user else None
         async with self._live_rooms.use(room_id) as live:
             state = live.state
+            newest = await self._newest(live)
+            unread = await self._unread(live, user) if user_id in state.members else 0
+            # Asked when there is nothing more to wait for: what it shows was allowed when it was shown.
             may_read = self._live_rooms.may(live, user_id, "chat.read")
             if not may_read and (state.room.kind != "public" or user is None):
                 raise self.why_not_readable(live, user)
-            newest = await self._newest(live) if may_read else None
             return RoomView(
                 id=live.id,
                 name=state.room.name,
@@ -141,10 +143,10 @@ class Views:
                 capabilities=self._live_rooms.rights(live, user_id).capabilities(live.id),
                 members_count=len(state.members),
                 members=live.member_views(members) if may_read else [],
-                unread=await self._unread(live, user) if may_read and user_id in state.members else 0,
+                unread=unread if may_read and user_id in state.members else 0,
                 read_up_to=state.read_up_to(user_id) if user_id else 0,
                 last_seq=state.last_seq,
-                last_message=self._shown(live, newest, user, {}) if newest else None,
+                last_message=self._shown(live, newest, user, {}) if may_read and newest else None,
                 epoch=self._epoch,
             )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from heartlink.chat import LiveRoom, RoomList, RoomView
 from heartlink.chat.views import InviteView
+from heartlink.errors import unauthenticated
 from heartlink.handlers.base import JsonHandler, Operation, describe
 from heartlink.model import (
     Invite,
@@ -91,7 +92,9 @@ class RoomHandler(JsonHandler):
     """What the addresses of rooms share."""
 
     def capabilities(self, live: LiveRoom, user: User) -> tuple[str, ...]:
-        """What a user may do in a room, now."""
+        """What a user may do in a room, now; nothing when the session has ended while the request waited."""
+        if self.identity is not None and not self.house.auth.is_current(self.identity):
+            raise unauthenticated("Your sign-in has ended meanwhile.")
         return self.house.live_rooms.rights(live, user.id).capabilities(live.id)
 
     async def answer_room(self, user: User, room_id: RoomId, status: int = 200) -> None:
