@@ -1,4 +1,7 @@
-"""The server with one bug planted: `python tests/faults/planted.py BUG --port=…`; the product has no hook for it."""
+"""The server with one bug planted, or under a strain: `python tests/faults/planted.py NAME --port=…`.
+
+The product has no hook for it: what is changed are its real modules, in this process.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN_LATE_SECONDS = 0.1
 REPLAYED_LATE_SECONDS = 0.05
+FORGOTTEN_EVERY_SECONDS = 0.002
 
 
 def acknowledge_before_writing() -> None:
@@ -75,6 +79,25 @@ def no_reload_after_unknown_outcome() -> None:
     Journal._reload = adopt  # type: ignore[method-assign]
 
 
+def forget_rooms_at_every_moment() -> None:
+    """No bug: a room that nobody uses this very moment is forgotten, instead of after a minute."""
+    from heartlink.chat import live
+
+    make = live.LiveRooms.__init__
+
+    async def forget(rooms: live.LiveRooms) -> None:
+        while True:
+            await asyncio.sleep(FORGOTTEN_EVERY_SECONDS)
+            rooms.forget_idle()
+
+    def make_forgetful(self: Any, *positional: Any, **named: Any) -> None:
+        make(self, *positional, **named)
+        self.forgetting = asyncio.get_running_loop().create_task(forget(self))
+
+    live.LIVE_ROOMS_LIMIT = 0  # type: ignore[misc]
+    live.LiveRooms.__init__ = make_forgetful  # type: ignore[method-assign]
+
+
 BUGS: dict[str, Callable[[], None]] = {
     bug.__name__: bug
     for bug in (
@@ -86,10 +109,13 @@ BUGS: dict[str, Callable[[], None]] = {
 }
 
 
+STRAINS: dict[str, Callable[[], None]] = {forget_rooms_at_every_moment.__name__: forget_rooms_at_every_moment}
+
+
 def run() -> int:
-    """Plant the named bug and start the server with the rest of the command line."""
+    """Change what is named, and start the server with the rest of the command line."""
     sys.path.insert(0, str(ROOT))
-    BUGS[sys.argv.pop(1)]()
+    (BUGS | STRAINS)[sys.argv.pop(1)]()
     from main import main
 
     return main()

@@ -109,9 +109,11 @@ class Process:
 class Server(Process):
     """HeartLink itself on a fixed port and data folder."""
 
-    def __init__(self, data: Path, port: int, *, mongo_url: str = "", planted: str = "") -> None:
+    def __init__(
+        self, data: Path, port: int, *, mongo_url: str = "", planted: str = "", flags: tuple[str, ...] = ()
+    ) -> None:
         entry = ["tests/faults/planted.py", planted] if planted else ["main.py"]
-        command = [sys.executable, *entry, f"--port={port}", f"--data-dir={data}", *SETTINGS]
+        command = [sys.executable, *entry, f"--port={port}", f"--data-dir={data}", *SETTINGS, *flags]
         if mongo_url:
             command.append(f"--mongo-url={mongo_url}")
         super().__init__("the server", command, data.parent / "server.log")

@@ -60,3 +60,20 @@ def test_same_faults_without_a_bug_find_nothing(
     with capsys.disabled():
         print(f"\n{verdict.table()}")
     assert not any(verdict.violations.values()), verdict.report()
+
+
+def test_a_server_that_forgets_rooms_at_every_moment_finds_nothing(
+    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(
+        SECONDS,
+        seed,
+        planted="forget_rooms_at_every_moment",
+        flags=("--presence-grace-seconds=0",),
+        deck={"all connections reset": 1},
+        faults_per_second=5.0,
+    )
+    verdict = run_trial(plan, tmp_path)
+    with capsys.disabled():
+        print(f"\n{verdict.table()}")
+    assert not any(verdict.violations.values()), verdict.report()

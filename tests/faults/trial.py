@@ -44,6 +44,7 @@ class Plan:
     per_second: float = 60.0
     store: str = "sqlite"
     planted: str = ""
+    flags: tuple[str, ...] = ()
     deck: dict[str, int] | None = None
     faults_per_second: float = FAULTS_PER_SECOND
     settle_seconds: float = 45.0
@@ -122,7 +123,8 @@ class Trial:
         began = time.monotonic()
         mongo_url = self._choose_database()
         data = self._folder / "data"
-        server = Server(data, free_port(), mongo_url=mongo_url, planted=self.plan.planted)
+        plan = self.plan
+        server = Server(data, free_port(), mongo_url=mongo_url, planted=plan.planted, flags=plan.flags)
         try:
             if self._database is not None:
                 await self._database.start()
