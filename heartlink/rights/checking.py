@@ -122,8 +122,9 @@ def _check_url(url: str) -> None:
     # A menu is a link in everybody's page: a script must not be put there.
     if url and not re.match(r"(/(?!/)|https?://)", url):
         raise unfit("url", "it is neither a path of this site nor an http address")
-    if len(url) > 1000 or not url.isprintable() or " " in url:
-        raise unfit("url", "it is too long or has invisible characters")
+    # Browsers read a backslash as a slash: '/\\elsewhere' would be another site.
+    if len(url) > 1000 or not url.isprintable() or " " in url or "\\" in url:
+        raise unfit("url", "it is too long, or has characters that no address has")
 
 
 def _check_role_parent(policy: Policy, key: str, parent: str | None) -> None:

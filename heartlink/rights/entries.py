@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from heartlink.rights.patterns import covers, overlaps
+from heartlink.rights.patterns import meet, names_of
 
 EVERYWHERE = "*"
 
@@ -47,20 +47,16 @@ class Difference(NamedTuple):
 def normal_form(said: Mapping[str, Said]) -> frozenset[Entry]:
     """The entries that count: nothing that is denied, covered by another entry, or takes nothing away."""
     wide = said.get(EVERYWHERE, Said({}, {}))
-    wide_allow = _surviving(wide)
-    found = [Entry(permission, EVERYWHERE, "allow", ends) for permission, ends in wide_allow.items()]
-    found += [Entry(denied, EVERYWHERE, "deny", ends) for denied, ends in _biting(wide.deny, wide_allow)]
+    wide_allow = _widest(_surviving(wide.allow, wide.deny))
+    wide_deny = _widest(_meets(wide.deny, wide_allow))
+    found = _entries(EVERYWHERE, wide_allow, wide_deny)
     for scope, place in said.items():
-        if scope == EVERYWHERE:
-            continue
-        allow = {
-            permission: ends
-            for permission, ends in _surviving(place).items()
-            if not _held_anyway(permission, ends, wide_allow, wide.deny)
-        }
-        deny = _biting(place.deny, {**wide_allow, **_surviving(place)})
-        found += [Entry(permission, scope, "allow", ends) for permission, ends in allow.items()]
-        found += [Entry(denied, scope, "deny", ends) for denied, ends in deny]
+        if scope != EVERYWHERE:
+            allow = _widest(_surviving(_beyond(place.allow, wide_allow, wide_deny), place.deny))
+            deny = _meets(place.deny, allow)
+            given = _meets(place.deny, wide_allow)
+            _join(deny, {common: ends for common, ends in given.items() if not _is_within(common, wide_deny)})
+            found += _entries(scope, allow, _widest(deny))
     return frozenset(found)
 
 
@@ -76,35 +72,57 @@ def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=lambda entry: (entry.scope, entry.permission, entry.effect)))
 
 
-def _surviving(said: Said) -> dict[str, int | None]:
-    """What is allowed in a scope, without what is denied there or covered by another allowance that lasts as long."""
-    left = {
-        permission: ends
-        for permission, ends in said.allow.items()
-        if not any(covers(denied, permission) for denied in said.deny)
-    }
+def _entries(scope: str, allow: Patterns, deny: Patterns) -> list[Entry]:
+    allowed = [Entry(permission, scope, "allow", ends) for permission, ends in allow.items()]
+    return allowed + [Entry(permission, scope, "deny", ends) for permission, ends in deny.items()]
+
+
+def _surviving(allow: Patterns, deny: Patterns) -> Patterns:
+    """What is allowed, without what is denied altogether."""
+    return {permission: ends for permission, ends in allow.items() if not _is_within(permission, deny)}
+
+
+def _beyond(allow: Patterns, wide_allow: Patterns, wide_deny: Patterns) -> Patterns:
+    """What a scope allows beyond the wider one: of what that gives as well, only what it takes away again."""
+    beyond: dict[str, int | None] = {}
+    for permission, ends in allow.items():
+        is_given = any(name in wide_allow and _lasts(wide_allow[name], ends) for name in names_of(permission))
+        _join(beyond, _meets({permission: ends}, wide_deny) if is_given else {permission: ends})
+    return beyond
+
+
+def _meets(patterns: Patterns, others: Patterns) -> dict[str, int | None]:
+    """What is matched by one of the patterns and by one of the others, for as long as the former."""
+    found: dict[str, int | None] = {}
+    for permission, ends in patterns.items():
+        if "*" in permission:
+            _join(found, {common: ends for other in others if (common := meet(permission, other)) is not None})
+        elif _is_within(permission, others):
+            _join(found, {permission: ends})
+    return found
+
+
+def _is_within(permission: str, patterns: Patterns) -> bool:
+    """Whether one of the patterns covers a permission; as quick for many patterns as for few."""
+    return any(name in patterns for name in names_of(permission))
+
+
+def _join(found: dict[str, int | None], more: Patterns) -> None:
+    """Add patterns to others, each for as long as the longer of the two has it."""
+    for permission, ends in more.items():
+        if permission not in found or _lasts(ends, found[permission]):
+            found[permission] = ends
+
+
+def _widest(patterns: Patterns) -> dict[str, int | None]:
+    """The patterns that no other one covers for as long."""
     return {
         permission: ends
-        for permission, ends in left.items()
-        if not any(other != permission and covers(other, permission) and _lasts(left[other], ends) for other in left)
+        for permission, ends in patterns.items()
+        if not any(
+            name != permission and name in patterns and _lasts(patterns[name], ends) for name in names_of(permission)
+        )
     }
-
-
-def _held_anyway(permission: str, ends: int | None, wide_allow: Patterns, wide_deny: Patterns) -> bool:
-    """Whether a wider scope gives the same, for as long, and takes nothing of it away."""
-    return any(
-        covers(other, permission) and _lasts(other_ends, ends) for other, other_ends in wide_allow.items()
-    ) and not any(overlaps(denied, permission) for denied in wide_deny)
-
-
-def _biting(deny: Patterns, allow: Patterns) -> list[tuple[str, int | None]]:
-    """The denials that take something away, without those that another denial covers for as long."""
-    biting = {denied: ends for denied, ends in deny.items() if any(overlaps(denied, allowed) for allowed in allow)}
-    return [
-        (denied, ends)
-        for denied, ends in biting.items()
-        if not any(other != denied and covers(other, denied) and _lasts(biting[other], ends) for other in biting)
-    ]
 
 
 def _lasts(one: int | None, other: int | None) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 def names_of(permission: str) -> tuple[str, str, str, str]:
     """A permission and the three wildcards that cover it."""
@@ -11,21 +9,14 @@ def names_of(permission: str) -> tuple[str, str, str, str]:
     return permission, f"{resource}.*", f"*.{action}", "*.*"
 
 
-def covers(pattern: str, other: str) -> bool:
-    """Whether everything that ``other`` matches is matched by ``pattern`` as well."""
-    return pattern in names_of(other)
-
-
-def overlaps(one: str, other: str) -> bool:
-    """Whether some permission is matched by both."""
-    return all(
-        "*" in (mine, theirs) or mine == theirs for mine, theirs in zip(_halves(one), _halves(other), strict=True)
-    )
-
-
-def covered_by_any(permission: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns covers a permission."""
-    return any(covers(pattern, permission) for pattern in patterns)
+def meet(one: str, other: str) -> str | None:
+    """The pattern of what is matched by both; None when nothing is."""
+    halves: list[str] = []
+    for mine, theirs in zip(_halves(one), _halves(other), strict=True):
+        if "*" not in (mine, theirs) and mine != theirs:
+            return None
+        halves.append(theirs if mine == "*" else mine)
+    return ".".join(halves)
 
 
 def _halves(permission: str) -> tuple[str, str]:
