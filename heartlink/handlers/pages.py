@@ -10,7 +10,7 @@ from tornado.web import StaticFileHandler
 from heartlink.errors import not_a_member
 from heartlink.handlers.base import PageHandler
 from heartlink.model import RoomId
-from heartlink.rights import EVERYWHERE
+from heartlink.rights import EVERYWHERE, room_scope
 
 MANAGE = "permissions.manage"
 ADMIN_SECTIONS = (
@@ -67,7 +67,9 @@ class ChatPage(PageHandler):
         user = self.need_sign_in().user
         room = await self.house.views.room(user, RoomId(room_id))
         if "chat.read" not in room.capabilities:
-            self.answer_refusal(not_a_member(room_id), join_room_id=room.id if room.kind == "public" else "")
+            is_public = room.kind == "public"
+            scope = "" if is_public else room_scope(room.id)
+            self.answer_refusal(not_a_member(room_id), join_room_id=room.id if is_public else "", asked_scope=scope)
             return
         others = [member.display_name for member in room.members if member.user_id != user.id]
         data: dict[str, Any] = {

@@ -4,7 +4,7 @@ import { audit, learnPeople, personName, undo } from "./admin_data.js";
 import { subjectWords } from "./admin_grants.js";
 import { moreButton, panelHead, redraw } from "./admin_parts.js";
 import { dayText, el, exactTime, icon, t, timeText } from "./ui.js";
-import { roomRoleWords, scopeWords } from "./words.js";
+import { reasonWords, roomRoleWords, scopeWords } from "./words.js";
 
 let entries = [];
 let hasMore = false;
@@ -56,7 +56,7 @@ function row(entry) {
     el(
       "span",
       { class: "row-text" },
-      el("b", {}, why),
+      el("b", {}, reasonWords(why)),
       el(
         "small",
         { class: "muted" },
@@ -77,7 +77,7 @@ function row(entry) {
           on: { click: () => undoVersion(version, undo) },
         },
         icon("undo"),
-        t("Undo"),
+        el("span", { class: "not-narrow" }, t("Undo")),
       ),
     ),
     details,

@@ -5,6 +5,7 @@ import { Conversation } from "./conversation.js";
 import { pickEmoji } from "./emoji.js";
 import { PeoplePanel } from "./people.js";
 import { beat, showConnection } from "./pulse.js";
+import { Refusals } from "./refusals.js";
 import { keepRooms, unreadTotal, wireNewRoom } from "./rooms.js";
 import { wireSettings } from "./settings.js";
 import { confirmed, el, explain, link, page, roomTitle, t, toastError, ready } from "./ui.js";
@@ -36,6 +37,7 @@ const conversation = new Conversation(room, {
 });
 const composer = new Composer(room, conversation);
 const attention = new Attention(room);
+const refusals = new Refusals(room, composer);
 new PeoplePanel(room);
 wireSettings(room);
 wireNewRoom();
@@ -76,9 +78,8 @@ const KINDS = { private: "Private", group: "Group", public: "Public" };
 function drawComposer() {
   if (room.info.status === "ended") composer.allow(false, t("This room was ended. What was said stays readable."));
   else if (room.state.name === "stopped" && room.state.error) composer.allow(false, explain(room.state.error).sentence);
-  else if (room.capabilities.size && !room.can("chat.send"))
-    composer.allow(false, t("You may read here, but not write."));
-  else composer.allow(true, "");
+  else if (room.capabilities.size && !room.can("chat.send")) refusals.closeComposer();
+  else refusals.openComposer();
 }
 
 room.on("room", drawRoom);
@@ -119,7 +120,7 @@ function drawNotice() {
   notice.hidden = !(
     isLost ||
     (name === "live" && isStoreDown) ||
-    (name === "stopped" && error && room.info.status !== "ended")
+    (name === "stopped" && error && room.info.status !== "ended" && !refusals.hasLeft)
   );
   notice.dataset.kind = name;
   if (notice.hidden) return;

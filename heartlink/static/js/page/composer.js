@@ -37,12 +37,24 @@ export class Composer {
     this.#fit();
   }
 
-  /** Open or closed with a sentence that says why. */
-  allow(isAllowed, because) {
-    this.#form.hidden = !isAllowed;
+  /**
+   * Open, or closed with what says why: a sentence, or a panel.
+   * @param {{isShown?: boolean}} [options] isShown: the input stays in sight with its draft, though nothing can be sent
+   */
+  allow(isAllowed, because, { isShown = isAllowed } = {}) {
     const closed = document.getElementById("composer-closed");
+    const hadFocus = !isAllowed && document.activeElement === this.#input;
+    const opens = isAllowed && this.#input.disabled;
+    if (hadFocus) this.#keepDraft();
+    this.#form.hidden = !isShown;
+    const emoji = document.getElementById("emoji-button");
+    emoji.removeAttribute("data-wait");
+    this.#input.disabled = emoji.disabled = !isAllowed;
+    this.#form.classList.toggle("closed", !isAllowed);
     closed.hidden = isAllowed;
-    closed.textContent = isAllowed ? "" : because;
+    closed.replaceChildren(isAllowed ? "" : because);
+    if (opens) this.#fit();
+    else if (!isAllowed) document.getElementById("send").disabled = true;
   }
 
   focus() {

@@ -6,7 +6,15 @@ import { beat, showConnection } from "./pulse.js";
 import { reasonPanel } from "./reasons.js";
 import { permissions } from "./stream.js";
 import { el, explain as errorWords, icon, link, onSubmit, page, ready, shortTime, t } from "./ui.js";
-import { KNOWN_PERMISSIONS, learnRoomNames, permissionWords, roomNames, scopeTitle, scopeWords } from "./words.js";
+import {
+  KNOWN_PERMISSIONS,
+  learnRoomNames,
+  permissionWords,
+  reasonWords,
+  roomNames,
+  scopeTitle,
+  scopeWords,
+} from "./words.js";
 
 const MOST_CHANGES = 8;
 const FRESH_MS = 4000;
@@ -135,7 +143,7 @@ function changeItem({ at, because, granted, revoked, menus, roles }) {
     "li",
     {},
     el("time", { class: "muted", datetime: at }, shortTime(new Date(at))),
-    el("span", { class: "change-because" }, because || t("No reason was given.")),
+    el("span", { class: "change-because" }, because ? reasonWords(because) : t("No reason was given.")),
     ...granted.map((entry) => signed("+", entry)),
     ...revoked.map((entry) => signed("−", entry)),
     roles ? el("small", {}, t("Roles: {names}", { names: roles.new.join(", ") || "–" })) : null,

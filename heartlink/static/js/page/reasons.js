@@ -51,15 +51,17 @@ function whoCanGrant(granters) {
   const others = granters.some((one) => one.kind === "administrators") ? [t("an administrator")] : [];
   const names = [...people, ...others];
   if (!names.length) return null;
-  return t("Who could give it: {names}.", { names: new Intl.ListFormat(document.documentElement.lang).format(names) });
+  return t("Who could change that: {names}.", {
+    names: new Intl.ListFormat(document.documentElement.lang).format(names),
+  });
 }
 
 /**
  * An explanation as a calm panel.
  * @param {object} explanation as the server gives it: {allowed, because, needs, who_can_grant} and what was asked
- * @param {{permission: string, scope: string, canAsk?: boolean}} asked
+ * @param {{permission: string, scope: string, canAsk?: boolean, isShort?: boolean}} asked isShort: what was asked is said already
  */
-export function reasonPanel(explanation, { permission, scope, canAsk = true }) {
+export function reasonPanel(explanation, { permission, scope, canAsk = true, isShort = false }) {
   const { allowed, because = [], needs = [], who_can_grant = [] } = explanation;
   const values = { permission: permissionWords(permission), place: scopeWords(scope) };
   const verdict = allowed
@@ -68,12 +70,12 @@ export function reasonPanel(explanation, { permission, scope, canAsk = true }) {
   const who = allowed ? null : whoCanGrant(who_can_grant);
   return el(
     "div",
-    { class: "reason", data: { allowed: String(allowed) } },
-    el("p", { class: "reason-verdict" }, verdict),
+    { class: `reason${isShort ? " short" : ""}`, data: { allowed: String(allowed) } },
+    isShort ? null : el("p", { class: "reason-verdict" }, verdict),
     because.length
       ? el("ul", { class: "reason-chain" }, ...because.map(chainLink))
       : el("p", { class: "muted" }, t("No role, group or grant of yours speaks of it, and silence is no.")),
-    ...needs.map((need) => el("p", { class: "reason-need" }, needWords(need))),
+    ...(isShort ? [] : needs).map((need) => el("p", { class: "reason-need" }, needWords(need))),
     who ? el("p", { class: "muted" }, who) : null,
     !allowed && canAsk ? askFor(permission, scope) : null,
   );

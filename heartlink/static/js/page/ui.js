@@ -162,15 +162,23 @@ const serverPatterns = Object.entries(page.strings)
     words,
   ]);
 
+/** Hears of refusals for want of a right: `refused` {error, place}; place is where they are shown. */
+export const refused = new EventTarget();
+
+function tellRefused(error, place) {
+  if (error.decisionId) refused.dispatchEvent(new CustomEvent("refused", { detail: { error, place } }));
+}
+
 export function toast(words, fix = "") {
   const note = el("div", { class: "toast" }, words, fix ? el("span", { class: "fix" }, fix) : null);
   document.getElementById("toasts").append(note);
   setTimeout(() => note.remove(), TOAST_MS);
+  return note;
 }
 
 export function toastError(error) {
   const { sentence, fix } = explain(error);
-  toast(sentence, fix);
+  tellRefused(error, toast(sentence, fix));
 }
 
 /** Writes a refusal under its form and marks the fields it speaks of. */
@@ -189,6 +197,7 @@ export function showFormError(form, error) {
     place.append(
       el("span", { class: "fix" }, t("Try again in {seconds} s.", { seconds: Math.ceil(error.retryAfterSeconds) })),
     );
+  tellRefused(error, place);
 }
 
 /** Runs `act` when the form is sent; one at a time; its refusal is shown in the form. */

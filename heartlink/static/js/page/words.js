@@ -1,5 +1,5 @@
 /** What rights, scopes and subjects are called. */
-import { link, roomTitle, t } from "./ui.js";
+import { link, page, roomTitle, t } from "./ui.js";
 
 /** The permissions that mean something here; others are shown as they are written. */
 export const KNOWN_PERMISSIONS = {
@@ -26,8 +26,10 @@ export const KNOWN_PERMISSIONS = {
 export function permissionWords(permission) {
   const known = KNOWN_PERMISSIONS[permission];
   if (known) return t(known);
-  if (permission.startsWith("menu.")) return t("See the menu entry “{name}”", { name: permission.slice(5) });
-  return permission;
+  if (!permission.startsWith("menu.")) return permission;
+  const key = permission.slice("menu.".length);
+  const name = page.menus.find((menu) => menu.key === key)?.name;
+  return t("See the menu entry “{name}”", { name: name ? t(name) : key });
 }
 
 /** Names of rooms by id, as far as they are mine to read. */
@@ -54,6 +56,11 @@ export function scopeTitle(scope) {
   if (scope === "*") return t("Everywhere");
   const id = scope.slice("room:".length);
   return roomNames.get(id) ?? t("The room {id}", { id: shortId(id) });
+}
+
+/** A reason as the server tells it, with the names of rooms in place of their ids. */
+export function reasonWords(because) {
+  return because.replace(/room:([^\s/]+)/gu, (whole, id) => (roomNames.has(id) ? `“${roomNames.get(id)}”` : whole));
 }
 
 function shortId(id) {
