@@ -219,8 +219,8 @@ def test_a_line_that_falls_silent_is_noticed(cast: Cast, server: Server) -> None
     ann.posts(room, "can you hear me?")
     expect(bob.page.locator("#connection-words")).to_have_attribute("data-state", "waiting", timeout=20_000)
     silent["now"] = False
-    bob.hears("can you hear me?")
     bob.is_connected()
+    bob.hears("can you hear me?")
 
 
 def test_leaving_the_room_behind(cast: Cast, server: Server) -> None:

@@ -6,7 +6,7 @@ const SUBPROTOCOL = "heartlink.v1";
 const WATCH_EVERY_MS = 2000;
 const PROBE_TIMEOUT_MS = 5000;
 /** A server that is there greets at once. */
-const GREETING_TIMEOUT_MS = 8000;
+const GREETING_TIMEOUT_MS = 6000;
 /** What a heartbeat may be late before the silence counts. */
 const GRACE_MS = 3000;
 /** A connection that lived this long was a good one: the next wait starts small again. */
