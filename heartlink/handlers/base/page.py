@@ -131,12 +131,13 @@ class PageHandler(BaseHandler):
         # Whatever a name contains, it must not end the script element or begin a comment in it.
         return msgspec.json.encode(record).decode().replace("<", "\\u003c")
 
-    def answer_refusal(self, refusal: Refusal, join_room_id: str = "") -> None:
-        """Finish with the error page; with a room's id it offers to join that room."""
+    def answer_refusal(self, refusal: Refusal, join_room_id: str = "", asked_scope: str = "") -> None:
+        """Finish with the error page; with a room's id it offers to join that room, with its scope to ask for access."""
         self.put_refusal_headers(refusal)
         words = translations(self.locale)
         message, fix = translate_refusal(words, refusal.message, refusal.fix, refusal.code)
         context = {"code": refusal.code, "message": message, "fix": fix, "join_room_id": join_room_id}
+        context |= {"decision_id": refusal.decision_id or "", "asked_scope": asked_scope}
         self.render_page("error.html", status=refusal.status, request_id=self.request_id, **context)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
