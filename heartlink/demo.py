@@ -52,9 +52,10 @@ async def furnish(
     except Refusal as refusal:
         if refusal.code != "conflict":
             raise
-        return
-    await membership.change_role(ann, ROOM_ID, admin.id, "admin")
     async with live_rooms.use(ROOM_ID) as live:
+        # A start that was cut off is finished by the next: what was said already is not said twice.
+        if live.state.last_seq >= len(TALK):
+            return
         for index, (who, content) in enumerate(TALK):
             user = people[who]
             rights = live_rooms.rights(live, user.id).capabilities(ROOM_ID)
@@ -63,6 +64,7 @@ async def furnish(
             if index == len(TALK) - 2:
                 other = people[1 - who]
                 await talk.amend(live, other, rights, React(id=stored.message.id, emoji="❤️"))
+    await membership.change_role(ann, ROOM_ID, admin.id, "admin")
 
 
 def _make_administrator(policy: Policy, user: User) -> list[AnyChange]:
