@@ -132,7 +132,7 @@ class PageHandler(BaseHandler):
         return msgspec.json.encode(record).decode().replace("<", "\\u003c")
 
     def answer_refusal(self, refusal: Refusal, join_room_id: str = "", asked_scope: str = "") -> None:
-        """Finish with the error page; with a room's id it offers to join that room, with its scope to ask for access."""
+        """Finish with the error page; with a room's id it offers to join, with a scope to ask for access."""
         self.put_refusal_headers(refusal)
         words = translations(self.locale)
         message, fix = translate_refusal(words, refusal.message, refusal.fix, refusal.code)

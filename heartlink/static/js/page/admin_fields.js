@@ -22,9 +22,18 @@ export function readFields(place, fields) {
   );
 }
 
-function labelled(field, control, ...more) {
-  const hint = field.hint ? el("small", { class: "muted" }, field.hint) : null;
-  return el("label", { class: "field" }, el("span", {}, field.label), control, hint, ...more);
+function labelled({ label, hint }, control, ...more) {
+  const id = `field-${(count += 1)}`;
+  control.id = id;
+  if (hint) control.setAttribute("aria-describedby", `${id}-hint`);
+  return el(
+    "div",
+    { class: "field" },
+    el("label", { for: id }, label),
+    control,
+    hint ? el("small", { class: "muted", id: `${id}-hint` }, hint) : null,
+    ...more,
+  );
 }
 
 function textInput({ name, value = "", required, maxlength = 200, list, placeholder, readonly }) {
