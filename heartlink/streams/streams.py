@@ -95,9 +95,9 @@ class Streams:
         missed = self._missed(peer, resume)
         connection.push(frame_of(self.greeting(peer)))
         if missed is None:
-            connection.push(frame_of(self._snapshot(peer)))
+            connection.push_replay(frame_of(self._snapshot(peer)), 1)
         elif missed:
-            connection.push_many(b"".join(missed), len(missed))
+            connection.push_replay(b"".join(missed), len(missed))
         self._topic.join(peer.who, connection)
         if peer.watches and peer.user_id is not None:
             self._watchers.setdefault(peer.user_id, set()).add(peer)
