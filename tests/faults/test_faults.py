@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .trial import Plan, run_trial
+from .trial import run_trial
+from .verdict import Plan
 
 ACKNOWLEDGED_PER_SECOND = 10_000 / 60
 

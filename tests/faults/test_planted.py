@@ -9,7 +9,8 @@ import pytest
 
 from .checker import KINDS
 from .planted import BUGS
-from .trial import Plan, run_trial
+from .trial import run_trial
+from .verdict import Plan
 
 SECONDS = 12.0
 SETTLE_SECONDS = 8.0
