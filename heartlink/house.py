@@ -187,7 +187,7 @@ class House:
             heartbeat_seconds=settings.heartbeat_seconds,
             grace_seconds=settings.presence_grace_seconds,
             # Half a queue: the other half is for what is said meanwhile.
-            replay_limit=min(settings.replay_limit, settings.queue_frames // 2 or settings.replay_limit),
+            replay_limit=settings.replay_limit,
             limits=Limits(
                 message_chars=settings.message_chars,
                 upload_bytes=settings.upload_bytes,

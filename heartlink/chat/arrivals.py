@@ -181,7 +181,8 @@ class Arrivals:
             return
         peer.capabilities = self._rooms.rights(live, peer.user_id).capabilities(live.id)
         is_first = user is not None and live.state.arrive(user.id)
-        connection.push(frame_of(self._greeting(peer, resume, reason)))
+        # It names all members: in a very large room that is more than a queue may hold.
+        connection.push_replay(frame_of(self._greeting(peer, resume, reason)), 1)
         if missed is not None:
             self._replay(peer, since, missed)
         live.topic.join(peer.user_id, connection)
