@@ -6,7 +6,9 @@ Two states that allow the same have the same entries, and ``(old - removed) | ad
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 from heartlink.rights.patterns import meet, names_of
 
@@ -32,6 +34,14 @@ class Said(NamedTuple):
     deny: Patterns
 
 
+NOTHING: Final = Said(MappingProxyType({}), MappingProxyType({}))
+
+FORMS_REMEMBERED: Final = 256
+"""Kinds of rights everywhere, and of roles in rooms beside each, whose normal form is remembered."""
+
+_Items = tuple[tuple[str, int | None], ...]
+
+
 class Difference(NamedTuple):
     """What one has more, and less, than before."""
 
@@ -46,18 +56,53 @@ class Difference(NamedTuple):
 
 def normal_form(said: Mapping[str, Said]) -> frozenset[Entry]:
     """The entries that count: nothing that is denied, covered by another entry, or takes nothing away."""
-    wide = said.get(EVERYWHERE, Said({}, {}))
-    wide_allow = _widest(_surviving(wide.allow, wide.deny))
-    wide_deny = _widest(_meets(wide.deny, wide_allow))
-    found = _entries(EVERYWHERE, wide_allow, wide_deny)
+    wide = _wide_form(*_items(said.get(EVERYWHERE, NOTHING)))
+    found = _entries(EVERYWHERE, wide.allow, wide.deny)
     for scope, place in said.items():
         if scope != EVERYWHERE:
-            allow = _widest(_surviving(_beyond(place.allow, wide_allow, wide_deny), place.deny))
-            deny = _meets(place.deny, allow)
-            given = _meets(place.deny, wide_allow)
-            _join(deny, {common: ends for common, ends in given.items() if not _is_within(common, wide_deny)})
-            found += _entries(scope, allow, _widest(deny))
+            found += _entries(scope, *wide.form_of(place))
     return frozenset(found)
+
+
+class _WideForm:
+    """What holds everywhere, and what it leaves of what is said in one scope.
+
+    People have much in common: whoever has the same rights everywhere shares one of these, and the same role in many
+    rooms is worked out once.
+    """
+
+    __slots__ = ("_scopes", "allow", "deny")
+
+    def __init__(self, allow: Patterns, deny: Patterns) -> None:
+        self.allow = _widest(_surviving(allow, deny))
+        self.deny = _widest(_meets(deny, self.allow))
+        self._scopes: dict[tuple[_Items, _Items], tuple[Patterns, Patterns]] = {}
+
+    def form_of(self, place: Said) -> tuple[Patterns, Patterns]:
+        """What is allowed and denied in a scope beside that."""
+        key = _items(place)
+        found = self._scopes.get(key)
+        if found is None:
+            if len(self._scopes) >= FORMS_REMEMBERED:
+                self._scopes.clear()
+            found = self._scopes[key] = self._work_out(place)
+        return found
+
+    def _work_out(self, place: Said) -> tuple[Patterns, Patterns]:
+        allow = _widest(_surviving(_beyond(place.allow, self.allow, self.deny), place.deny))
+        deny = _meets(place.deny, allow)
+        given = _meets(place.deny, self.allow)
+        _join(deny, {common: ends for common, ends in given.items() if not _is_within(common, self.deny)})
+        return allow, _widest(deny)
+
+
+@lru_cache(maxsize=FORMS_REMEMBERED)
+def _wide_form(allow: _Items, deny: _Items) -> _WideForm:
+    return _WideForm(dict(allow), dict(deny))
+
+
+def _items(said: Said) -> tuple[_Items, _Items]:
+    return tuple(said.allow.items()), tuple(said.deny.items())
 
 
 def difference(old: frozenset[Entry], new: frozenset[Entry]) -> Difference:
