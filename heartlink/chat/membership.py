@@ -31,7 +31,7 @@ from heartlink.model import Member, Room, RoomId, RoomKind, RoomRole, User, User
 from heartlink.names import fold
 from heartlink.policy import Desk
 from heartlink.protocol import RoomEnded, RoomUpdated
-from heartlink.rights import EVERYWHERE, ROLE_RANK, guest_access_grants
+from heartlink.rights import EVERYWHERE, ROLE_PERMISSIONS, ROLE_RANK, guest_access_grants
 from heartlink.rights.changes import AnyChange, DropGrant, PutGrant, SetMember
 from heartlink.rights.policy import Policy
 from heartlink.store.rooms import MEMBERS_LIMIT, ROOMS_PER_USER_LIMIT, Rooms
@@ -307,14 +307,23 @@ class Membership:
     ) -> SetMember:
         return SetMember(room_id, user_id, role, self._clock() if joined_at_ms is None else joined_at_ms)
 
-    def _check_rank(self, live: LiveRoom, user: User, role: RoomRole) -> None:
+    def _rank(self, live: LiveRoom, user: User) -> int:
+        """How far somebody's word goes: that of their role, or of the highest role all of whose rights they hold."""
         mine = live.state.members.get(user.id)
-        if mine is None or ROLE_RANK[role] > ROLE_RANK[mine.role]:
+        held = (
+            rank
+            for role, rank in ROLE_RANK.items()
+            if all(self._live_rooms.may(live, user.id, permission) for permission in ROLE_PERMISSIONS[role])
+        )
+        return max(held, default=-1) if mine is None else max([ROLE_RANK[mine.role], *held])
+
+    def _check_rank(self, live: LiveRoom, user: User, role: RoomRole) -> None:
+        if ROLE_RANK[role] > self._rank(live, user):
             raise Refusal("forbidden", 403, f"You cannot make somebody {role}.", "Ask somebody of that role.")
 
     def _check_above(self, live: LiveRoom, user: User, member: Member) -> None:
-        mine = live.state.members.get(user.id)
-        if mine is None or (mine.role != "owner" and ROLE_RANK[member.role] >= ROLE_RANK[mine.role]):
+        rank = self._rank(live, user)
+        if rank < ROLE_RANK["owner"] and ROLE_RANK[member.role] >= rank:
             raise Refusal("forbidden", 403, f"This member is {member.role} as well.", "Ask an owner of the room.")
 
 
