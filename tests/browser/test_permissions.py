@@ -73,7 +73,7 @@ def saves(page: Page, why: str = "") -> None:
 
 
 def test_revoked_while_typing(cast: Cast, artifacts: Path) -> None:
-    """The input closes with the reason and keeps the draft, then the room is left with the reason; undo brings it back."""
+    """The input closes with the reason and its draft, then the room is left with the reason; undo brings it back."""
     bob, admin = cast.user(unique("bob"), display_name="Bob"), administrator(cast)
     name = unique("Harbour")
     room = bob.makes_room(name, admin)

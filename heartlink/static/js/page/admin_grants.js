@@ -102,7 +102,12 @@ function row(grant) {
       "span",
       { class: "row-text" },
       el("b", {}, effect === "deny" ? t("Not: {permission}", { permission: words }) : words),
-      el("small", { class: "muted" }, el("code", {}, permission), ` · ${scopeWords(grant.scope)}`),
+      el(
+        "small",
+        { class: "muted" },
+        ...(words === permission ? [] : [el("code", {}, permission), " · "]),
+        scopeWords(grant.scope),
+      ),
     ),
     el("span", { class: "grant-subject" }, subjectWords(subject), sourceTag(source)),
     expiresAt ? until(expiresAt) : el("span", {}),

@@ -15,7 +15,7 @@ async function readConnections() {
   const people = new Map();
   for (const one of connections) people.set(one.user_id, [...(people.get(one.user_id) ?? []), one]);
   redraw(list, connections, () => [
-    el("p", { class: "muted" }, t("{people} people, {total} connections", { people: people.size, total })),
+    el("p", { class: "muted rows-note" }, t("{people} people, {total} connections", { people: people.size, total })),
     people.size ? el("ul", { class: "rows" }, ...[...people].map(row)) : emptyNote(t("Nobody is connected.")),
   ]);
 }
