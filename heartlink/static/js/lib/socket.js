@@ -7,6 +7,9 @@ const WATCH_EVERY_MS = 2000;
 const PROBE_TIMEOUT_MS = 5000;
 /** A server that is there greets at once. */
 const GREETING_TIMEOUT_MS = 6000;
+const GREETINGS = new Set(["connection_established", "connection_confirmed"]);
+/** Shorter than what browsers wait for an address that swallows everything. */
+const CONNECT_TIMEOUT_MS = 10000;
 /** What a heartbeat may be late before the silence counts. */
 const GRACE_MS = 3000;
 /** A connection that lived this long was a good one: the next wait starts small again. */
@@ -113,12 +116,14 @@ export class ReconnectingSocket extends Emitter {
       return;
     }
     this.#socket = socket;
+    this.#timer = setTimeout(() => this.restart("no_connection"), CONNECT_TIMEOUT_MS);
     socket.onopen = () => this.#opened();
     socket.onmessage = (event) => this.#heard(event.data);
     socket.onclose = (event) => generation === this.#generation && this.#closed(event);
   }
 
   #opened() {
+    clearTimeout(this.#timer);
     this.#openedAt = this.#heardAt = Date.now();
     this.#probeSentAt = 0;
     this.#isGreeted = false;
@@ -131,7 +136,6 @@ export class ReconnectingSocket extends Emitter {
 
   #heard(text) {
     this.#heardAt = Date.now();
-    this.#isGreeted = true;
     let frame;
     try {
       frame = JSON.parse(text);
@@ -139,6 +143,7 @@ export class ReconnectingSocket extends Emitter {
       this.restart("invalid_json");
       return;
     }
+    this.#isGreeted ||= GREETINGS.has(frame.type);
     if (frame.type === "going_away") this.#announcedWaitMs = frame.reconnect_in_ms ?? null;
     if (frame.type === "heartbeat") this.send({ type: "heartbeat_ack" });
     if (frame.type === "pong" && this.#probeSentAt) {
