@@ -201,6 +201,8 @@ export class PermissionStream extends Emitter {
     const change = this.rights.take(frame);
     if (change === "gap") {
       this.emit("gap", { expected: this.rights.version, got: frame.prev });
+      // A hole in what was missed is not closed by asking for the same again.
+      if (this.state.name === "catching_up") this.rights.forget();
       this.#socket.restart("gap");
     }
     if (typeof change === "string") return;

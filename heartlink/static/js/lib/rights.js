@@ -52,6 +52,11 @@ export class Rights {
     this.menus = inOrder(frame.menus);
   }
 
+  /** What is known fits nothing that the server tells: the next connection begins with a snapshot. */
+  forget() {
+    this.epoch = null;
+  }
+
   /** The connection is gone, and with it the beginning of a change whose end did not arrive. */
   interrupt() {
     this.#pending = null;
