@@ -12,6 +12,7 @@ import pytest
 
 from heartlink.errors import Refusal
 from heartlink.model import Grant, Role, Subject, UserId
+from heartlink.policy import desk, history
 from heartlink.policy.history import STEPS_PER_SUBJECT
 from heartlink.rights.changes import AnyChange, PutGrant, PutRole, SetRoles
 from tests.actors import Person, Server
@@ -112,6 +113,36 @@ async def test_deltas_that_would_fill_the_queue_give_way_to_a_snapshot(serve: Se
     chair = await ann.listens("", f"?since=0&epoch={server.house.epoch}")
     assert (chair.greeting["resume"], chair.greeting["resume_reason"]) == ("full", "too_far_behind")
     assert len((await chair.hears("permission_snapshot"))["permissions"]) > 30
+
+
+async def test_what_is_remembered_is_bounded_and_whoever_was_forgotten_is_told_everything(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    ann, bob = await server.person("ann"), await server.person("bob")
+    monkeypatch.setattr(history, "STEPS_LIMIT", 6)
+    for number in range(4):
+        await commits(server, to_user(ann, f"p{number}.x", "ann"))
+    for number in range(3):
+        await commits(server, to_user(bob, f"p{number}.x", "bob"))
+    query = f"?since=0&epoch={server.house.epoch}"
+    assert (await bob.listens("", query)).greeting["resume"] == "changes"
+    assert (await ann.listens("", query)).greeting["resume_reason"] == "too_far_behind"
+    monkeypatch.setattr(history, "STEPS_LIMIT", 200_000)
+    monkeypatch.setattr(desk, "REPLAYED_STEPS", 2)
+    again = await reopened(server)
+    try:
+        last = again.house.desk.version
+        came_back = [(ann, 0, "full"), (bob, 0, "full"), (bob, last - 2, "changes"), (bob, last, "changes")]
+        for person, since, resume in came_back:
+            back = again.holding({"token": person.token, "user": person.user})
+            chair = await back.listens("", f"?since={since}&epoch={again.house.epoch}")
+            assert chair.greeting["resume"] == resume, (person.name, since)
+            if resume == "changes":
+                await chair.asks({"type": "ping"})
+                assert [frame["version"] for frame in chair.heard[1:-1]] == list(range(since + 1, last + 1))
+    finally:
+        await again.close()
 
 
 async def test_who_has_come_later_has_no_part_in_earlier_versions(serve: Serve) -> None:

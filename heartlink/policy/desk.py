@@ -25,7 +25,9 @@ from heartlink.store.policy import COMMITS_PER_READ, Commit, Commits
 logger = logging.getLogger(__name__)
 
 REPLAYED_COMMITS: Final = 2000
-"""At start the steps of this many last commits are worked out again, for clients that were away."""
+REPLAYED_STEPS: Final = 50_000
+"""At start the steps of the last commits are worked out again, for clients that were away: of at most so many commits,
+and so many steps of users, that starting takes seconds."""
 
 RETRY_SECONDS: Final = 0.5
 """How long an expiry waits that could not be stored."""
@@ -71,7 +73,7 @@ class Desk:
         """Read all commits, and commit what has expired meanwhile; call before anybody is let in."""
         self.policy.users.update(users)
         commits = [commit async for commit in self._all()]
-        replayed = len(commits) - REPLAYED_COMMITS
+        replayed = _first_to_replay(commits)
         for index, commit in enumerate(commits):
             if index < replayed:
                 for change in commit.changes:
@@ -102,7 +104,7 @@ class Desk:
     async def add_user(self, user_id: UserId) -> None:
         """Somebody has an account from now on; not while a commit is under way."""
         async with self._turn:
-            self.policy.users.add(user_id)
+            self.policy.add_user(user_id)
 
     # Committing
 
@@ -254,3 +256,14 @@ class Desk:
                 await asyncio.wait_for(self._new_expiry.wait(), wait_seconds)
             except TimeoutError:
                 continue
+
+
+def _first_to_replay(commits: Sequence[Commit]) -> int:
+    """The first of the last commits whose steps are worked out again."""
+    first, steps = len(commits), 0
+    while first and len(commits) - first < REPLAYED_COMMITS:
+        steps += len(commits[first - 1].touched)
+        if steps > REPLAYED_STEPS:
+            break
+        first -= 1
+    return first

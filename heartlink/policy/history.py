@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Final, NamedTuple
 
-from heartlink.rights.deltas import Delta, Who
+from heartlink.model import Menu
+from heartlink.rights.deltas import Delta, Effective, Who
+from heartlink.rights.entries import Entry
 
 STEPS_PER_SUBJECT: Final = 64
-SUBJECTS_LIMIT: Final = 20_000
-"""Subjects whose steps are remembered; of the others only the version is."""
+STEPS_LIMIT: Final = 200_000
+"""Steps that are remembered of all subjects together; whose rights have not changed for longest is forgotten first."""
 
 
 class Step(NamedTuple):
@@ -22,12 +24,26 @@ class Step(NamedTuple):
     at_ms: int
 
 
+class _Trace(NamedTuple):
+    """What is kept of a step: how to get from what came of it back to what was before."""
+
+    version: int
+    prev: int
+    because: str
+    at_ms: int
+    roles: tuple[str, ...]
+    menus: tuple[Menu, ...]
+    came: frozenset[Entry]
+    went: frozenset[Entry]
+
+
 class History:
     """Versions and recent steps of all subjects."""
 
     def __init__(self) -> None:
         self._versions: dict[Who, int] = {}
-        self._steps: OrderedDict[Who, deque[Step]] = OrderedDict()
+        self._traces: OrderedDict[Who, deque[_Trace]] = OrderedDict()
+        self._count = 0
 
     def version_of(self, who: Who) -> int:
         """The latest commit that changed a subject; 0 when none did."""
@@ -36,22 +52,32 @@ class History:
     def note(self, who: Who, version: int) -> None:
         """Remember that a commit changed a subject, but not how: what led there cannot be told any more."""
         self._versions[who] = version
-        self._steps.pop(who, None)
+        self._count -= len(self._traces.pop(who, ()))
 
     def add(self, version: int, delta: Delta, because: str, at_ms: int) -> Step:
         """Remember what a commit changed for a subject."""
-        step = Step(version, self.version_of(delta.who), delta, because, at_ms)
-        self._versions[delta.who] = version
-        steps = self._steps.pop(delta.who, None) or deque(maxlen=STEPS_PER_SUBJECT)
-        steps.append(step)
-        self._steps[delta.who] = steps
-        if len(self._steps) > SUBJECTS_LIMIT:
-            self._steps.popitem(last=False)
+        who, old, new = delta
+        step = Step(version, self.version_of(who), delta, because, at_ms)
+        came, went = new.entries - old.entries, old.entries - new.entries
+        self._versions[who] = version
+        traces = self._traces.pop(who, None) or deque(maxlen=STEPS_PER_SUBJECT)
+        self._count += len(traces) < STEPS_PER_SUBJECT
+        traces.append(_Trace(version, step.prev, because, at_ms, old.roles, old.menus, came, went))
+        self._traces[who] = traces
+        while self._count > STEPS_LIMIT:
+            self._count -= len(self._traces.popitem(last=False)[1])
         return step
 
-    def since(self, who: Who, version: int) -> list[Step] | None:
-        """The steps after a version of a subject's line; None when they are not all known."""
+    def since(self, who: Who, version: int, now: Effective) -> list[Step] | None:
+        """The steps after a version of a subject's line, which led to ``now``; None when they are not all known."""
         if version == self.version_of(who):
             return []
-        missed = [step for step in self._steps.get(who, ()) if step.version > version]
-        return missed if missed and missed[0].prev <= version else None
+        steps: list[Step] = []
+        new = now
+        for trace in reversed(self._traces.get(who, ())):
+            if trace.version <= version:
+                break
+            old = Effective(trace.roles, (new.entries - trace.came) | trace.went, trace.menus)
+            steps.append(Step(trace.version, trace.prev, Delta(who, old, new), trace.because, trace.at_ms))
+            new = old
+        return steps[::-1] if steps and steps[-1].prev <= version else None

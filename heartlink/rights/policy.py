@@ -142,6 +142,12 @@ class Policy:
 
     # Changing
 
+    def add_user(self, user_id: UserId) -> None:
+        """Somebody has an account; what was found of them before that may lack what everyone got meanwhile."""
+        self.users.add(user_id)
+        self._rights.pop(user_id, None)
+        self._effective.pop(user_id, None)
+
     def change(self, changes: Sequence[AnyChange], known: Sequence[Delta] | None = None) -> list[Delta]:
         """Apply changes together; the deltas of those whose effective rights, roles or menus they changed.
 

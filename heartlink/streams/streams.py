@@ -121,7 +121,7 @@ class Streams:
         if resume.since > self._desk.history.version_of(peer.who):
             peer.outcome = Outcome("full", "ahead_of_server")
             return None
-        steps = self._desk.history.since(peer.who, resume.since)
+        steps = self._desk.history.since(peer.who, resume.since, self._desk.policy.effective(peer.who))
         frames = None if steps is None else [frame for step in steps for frame in frames_of_step(step)]
         # Deltas that fill the queue would end as too slow, time after time.
         if frames is None or (self._replay_bytes and sum(map(len, frames)) > self._replay_bytes):
