@@ -68,7 +68,7 @@ class ChatPage(PageHandler):
         room = await self.house.views.room(user, RoomId(room_id))
         if "chat.read" not in room.capabilities:
             is_public = room.kind == "public"
-            scope = "" if is_public else room_scope(room.id)
+            scope = "" if is_public else room_scope(RoomId(room.id))
             self.answer_refusal(not_a_member(room_id), join_room_id=room.id if is_public else "", asked_scope=scope)
             return
         others = [member.display_name for member in room.members if member.user_id != user.id]

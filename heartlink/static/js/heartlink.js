@@ -115,12 +115,12 @@ export class HeartLink {
 
   /**
    * A permission stream: what a user may, their menus and notifications, live.
-   * @param {{userId?: string, anonymous?: boolean}} [options] userId: somebody else's, for those who hold
-   *        `permissions.watch`; anonymous: what is allowed without an account
+   * @param {{userId?: string, anonymous?: boolean, pingSeconds?: number}} [options] userId: somebody else's, for those
+   *        who hold `permissions.watch`; anonymous: what is allowed without an account
    * @returns {Promise<PermissionStream>} not yet open: subscribe to its events, then call `open()`
    * @throws {HeartLinkError} unauthenticated, unreachable
    */
-  async permissions({ userId = null, anonymous = false } = {}) {
+  async permissions({ userId = null, anonymous = false, pingSeconds = this.#options.pingSeconds ?? 0 } = {}) {
     const whose = anonymous ? "anonymous" : (userId ?? (await this.me()).id);
     return new PermissionStream({
       path: `/ws/permissions/${encodeURIComponent(whose)}/`,
@@ -129,7 +129,7 @@ export class HeartLink {
       key: `${this.#base}|${whose}`,
       address: (path, query) => this.#socketAddress(path, query),
       renew: () => this.#renew(),
-      pingSeconds: this.#options.pingSeconds ?? 0,
+      pingSeconds,
       backoff: this.#options.backoff,
     });
   }

@@ -1,7 +1,7 @@
 /** The console: its sections, and the eye on changes that others make. */
 import { auditPanel } from "./admin_audit.js";
 import { saved } from "./admin_change.js";
-import { learnRooms, loadPolicy, policy } from "./admin_data.js";
+import { latestVersion, learnRooms, loadPolicy, policy } from "./admin_data.js";
 import { grantsPanel, grantFromAddress } from "./admin_grants.js";
 import { connectedPanel, notifyPanel } from "./admin_live.js";
 import { menusPanel } from "./admin_menus.js";
@@ -92,13 +92,16 @@ async function reread() {
   }
 }
 
-/** Every answer carries the latest version of all: so asking whether one may still be here tells of others' changes. */
+/** One's own stream tells of one's own rights alone: what others are given is asked for. */
 async function look() {
-  if (document.hidden || permissions.state.name !== "live") return;
-  const answer = await permissions.check("permissions", "manage").catch(() => null);
-  if (!answer) return;
-  drawLost(answer.has_permission ? null : answer.decision_id);
-  if (answer.has_permission && answer.version > policy.version) await reread();
+  if (document.hidden) return;
+  try {
+    const version = await latestVersion();
+    drawLost(null);
+    if (version > policy.version) await reread();
+  } catch (error) {
+    if (error.decisionId) drawLost(error.decisionId);
+  }
 }
 
 let lostBecause = null;
@@ -106,8 +109,11 @@ let lostBecause = null;
 async function drawLost(decisionId) {
   const notice = document.getElementById("admin-lost");
   notice.hidden = !decisionId;
-  document.querySelector(".admin").toggleAttribute("data-lost", Boolean(decisionId));
-  if (!decisionId) lostBecause = null;
+  const main = document.querySelector(".admin");
+  main.toggleAttribute("data-lost", Boolean(decisionId));
+  for (const part of main.querySelectorAll(".tabs, .panel")) part.inert = Boolean(decisionId);
+  if (decisionId) document.getElementById("change-dialog").close();
+  else lostBecause = null;
   if (!decisionId || lostBecause) return;
   lostBecause = decisionId;
   const asked = { permission: "permissions.manage", scope: "*" };

@@ -1,6 +1,6 @@
 /** The audit: every version of the policy, newest first, with what was before, and one click to take it back. */
 import { undoVersion } from "./admin_change.js";
-import { audit, learnPeople, personName, undo } from "./admin_data.js";
+import { audit, learnPeople, personName } from "./admin_data.js";
 import { subjectWords } from "./admin_grants.js";
 import { moreButton, panelHead, redraw } from "./admin_parts.js";
 import { dayText, el, exactTime, icon, t, timeText } from "./ui.js";
@@ -74,7 +74,7 @@ function row(entry) {
           type: "button",
           class: "button quiet small",
           "aria-label": label,
-          on: { click: () => undoVersion(version, undo) },
+          on: { click: () => undoVersion(version) },
         },
         icon("undo"),
         el("span", { class: "not-narrow" }, t("Undo")),

@@ -1,4 +1,5 @@
 /** Changing the policy: fill in, see in words who gains and loses what, then save or leave it. */
+import { undo } from "./admin_data.js";
 import { fieldRow, readFields } from "./admin_fields.js";
 import { until } from "./countdown.js";
 import { el, explain as errorWords, icon, language, link, showFormError, t, toast } from "./ui.js";
@@ -66,8 +67,17 @@ async function save() {
   for (const { method, path, body = {} } of current.wanted)
     answer = await link.rest.request(method, path, reason ? { ...body, why: reason } : body);
   dialog.close();
-  toast(t("Saved as version {version}.", { version: answer.version }));
+  offerUndo(answer.version);
   saved.dispatchEvent(new CustomEvent("saved", { detail: { version: answer.version } }));
+}
+
+function offerUndo(version) {
+  const note = toast(t("Saved as version {version}.", { version }));
+  const act = () => {
+    note.remove();
+    undoVersion(version);
+  };
+  note.append(" ", el("button", { type: "button", class: "link-button", on: { click: act } }, t("Undo")));
 }
 
 async function guarded(act) {
@@ -160,7 +170,7 @@ function signed(effect, verb, words, expiresAt = null) {
 }
 
 /** One click: the inverse change as a new version. */
-export async function undoVersion(version, undo) {
+export async function undoVersion(version) {
   try {
     const entry = await undo(version);
     toast(t("Version {version} is taken back.", { version }));

@@ -60,4 +60,6 @@ export const grants = (query) => request("GET", `/api/grants?${new URLSearchPara
 export const groupMembers = (key) => request("GET", `/api/groups/${encodeURIComponent(key)}/members`);
 export const audit = (before, limit = 30) =>
   request("GET", `/api/audit?${new URLSearchParams({ limit, ...(before ? { before } : {}) })}`);
+/** The latest version of the policy. */
+export const latestVersion = async () => (await audit(null, 1)).version;
 export const undo = (version) => request("POST", `/api/audit/${version}/undo`, {});

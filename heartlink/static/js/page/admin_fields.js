@@ -158,7 +158,7 @@ function peopleField({ name, label, value = [] }) {
   const input = textInput({ name: `${name}-new`, placeholder: "ann", list: `people-${(count += 1)}` });
   const suggestions = el("datalist", { id: `people-${count}` });
   suggest(input, suggestions);
-  const said = el("small", { class: "form-error", role: "alert" });
+  const said = el("small", { class: "field-error", role: "alert" });
   const button = el("button", { type: "button", class: "button quiet" }, t("Add"));
   const take = async () => {
     said.textContent = "";

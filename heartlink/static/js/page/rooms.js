@@ -1,4 +1,5 @@
 /** My rooms with their unread counts and last messages: the lobby's list and the chat page's left side. */
+import { permissions } from "./stream.js";
 import { avatar, el, icon, link, onSubmit, roomTitle, roomUrl, shortTime, t } from "./ui.js";
 
 const REFRESH_EVERY_MS = 10000;
@@ -41,6 +42,9 @@ export function keepRooms({ list, currentId = null, loaded = () => {}, failed = 
     const delivered = await link.deliverLeftBehind(currentId).catch(() => 0);
     if (delivered) refreshSoon();
   }
+  // Something new in a room, a room one was added to, or one that is no longer mine to read.
+  permissions.on("notification", refreshSoon);
+  permissions.on("changed", refreshSoon);
   setInterval(refresh, REFRESH_EVERY_MS);
   addEventListener("focus", refresh);
   document.addEventListener("visibilitychange", refresh);
