@@ -42,8 +42,11 @@ class Keepers:
 
     def judge(self, deltas: Sequence[Delta]) -> None:
         """Raise ``conflict`` when a change would leave nobody who can administer, now or once timed grants are over."""
+        # Only who held the keys can lose them: the others' rights need not be looked through.
+        concerned = self._desk.policy.concerned_by(MANAGE)
+        keeping = [delta for delta in deltas if delta.who in concerned]
         for test in (self._holds, self._holds_for_good):
-            lost = [delta.who for delta in deltas if test(delta.old) and not test(delta.new)]
+            lost = [delta.who for delta in keeping if test(delta.old) and not test(delta.new)]
             if lost and not any(map(test, self._after(deltas))):
                 raise conflict(
                     "Then nobody could administer any more.",

@@ -161,9 +161,12 @@ def audit_entry(commit: Commit) -> AuditEntry:
     )
 
 
-def all_grants(policy: Policy, scope: str | None) -> Iterator[tuple[Grant, Source]]:
-    """Every grant of a scope (None: of all), roles' permissions included; roles in a room where its scope is named."""
-    for grant in policy.grants.values():
+def all_grants(policy: Policy, scope: str | None, subject: Subject | None) -> Iterator[tuple[Grant, Source]]:
+    """Every grant of a scope and to a subject (None: of all), roles' permissions included.
+
+    Roles in a room are there where the scope of that room is named; to whom they belong is for the caller to look at.
+    """
+    for grant in policy.grants.values() if subject is None else policy.grants_to(subject):
         if scope is None or grant.scope == scope:
             yield grant, "grant"
     if scope in (None, EVERYWHERE):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+from typing import cast
+
 import msgspec
 
 from heartlink.administration import CALLS, Wish
@@ -11,6 +14,7 @@ from heartlink.administration.views import (
     GroupView,
     MenuEntryView,
     RoleView,
+    SubjectKind,
     UserRolesView,
     all_grants,
     grant_view,
@@ -32,7 +36,7 @@ from heartlink.administration.wishes import (
 )
 from heartlink.errors import not_found, unfit
 from heartlink.handlers.base import JsonHandler, Operation, describe
-from heartlink.model import Grant, UserId
+from heartlink.model import Grant, Subject, UserId
 from heartlink.rights.policy import Policy
 
 LISTED_GRANTS = 1000
@@ -291,16 +295,18 @@ class GrantsHandler(PolicyHandler):
         permission, after = self.query_text("permission"), self.query_text("after")
         limit = self.query_integer("limit", None, 1, LISTED_GRANTS) or LISTED_GRANTS_BY_DEFAULT
 
+        wanted = Subject(cast(SubjectKind, kind), name) if subject else None
+
         def fits(grant: Grant) -> bool:
             return (
                 grant.id > after
-                and (not subject or (grant.subject.kind, grant.subject.id) == (kind, name))
+                and (wanted is None or grant.subject == wanted)
                 and (not permission or grant.permission == permission)
             )
 
-        found = [(grant.id, grant, source) for grant, source in all_grants(policy, scope) if fits(grant)]
-        found.sort(key=lambda row: row[0])
-        shown = [grant_view(grant, source) for _, grant, source in found[:limit]]
+        rows = (row for row in all_grants(policy, scope, wanted) if fits(row[0]))
+        found = heapq.nsmallest(limit + 1, rows, key=lambda row: row[0].id)
+        shown = [grant_view(grant, source) for grant, source in found[:limit]]
         self.answer(GrantsReply(shown, len(found) > limit, self.version))
 
     async def post(self) -> None:

@@ -14,8 +14,8 @@ from heartlink.rights.deltas import Who
 DECISIONS_PER_SUBJECT: Final = 256
 """The last decisions about one subject that can be asked about."""
 
-SUBJECTS_LIMIT: Final = 10_000
-"""Subjects whose decisions are remembered."""
+DECISIONS_LIMIT: Final = 100_000
+"""Decisions remembered in all; beyond it those of whoever has asked nothing for longest are forgotten."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Decisions:
     def __init__(self, version: Callable[[], int]) -> None:
         self._version = version
         self._by_subject: OrderedDict[Who, OrderedDict[str, Decision]] = OrderedDict()
+        self._count = 0
 
     def note(self, who: Who, permission: str, scope: str, *, allowed: bool) -> str:
         """Remember an answer; the id under which it can be explained."""
@@ -44,13 +45,16 @@ class Decisions:
         of_subject = self._by_subject.get(who)
         if of_subject is None:
             of_subject = self._by_subject[who] = OrderedDict()
-            if len(self._by_subject) > SUBJECTS_LIMIT:
-                self._by_subject.popitem(last=False)
         else:
             self._by_subject.move_to_end(who)
         of_subject[decision.id] = decision
+        self._count += 1
         if len(of_subject) > DECISIONS_PER_SUBJECT:
             of_subject.popitem(last=False)
+            self._count -= 1
+        while self._count > DECISIONS_LIMIT:
+            _, forgotten = self._by_subject.popitem(last=False)
+            self._count -= len(forgotten)
         return decision.id
 
     def deny(self, who: Who, permission: str, scope: str) -> Refusal:
