@@ -63,6 +63,11 @@ class Topic:
         """A user's connections here."""
         return self._listeners.get(user_id, [])
 
+    @property
+    def subjects_count(self) -> int:
+        """Of how many users there is a connection here; all who are not signed in count as one."""
+        return len(self._listeners)
+
     def subjects(self) -> list[UserId | None]:
         """The users of whom there is a connection here."""
         return list(self._listeners)

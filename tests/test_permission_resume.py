@@ -247,7 +247,9 @@ async def test_snapshot_and_stream_are_a_fresh_snapshot_whatever_is_changed(serv
         for follower, start in zip(followers, starts, strict=True):
             who = follower.person.user.get("id", "")
             expected = [commit.version for commit in commits if who in commit.touched and commit.version > start]
-            assert follower.mirror.versions == expected
+            # A grant may have ended since the commits were read.
+            await follower.settles()
+            assert [version for version in follower.mirror.versions if version <= commits[-1].version] == expected
             assert all(resume in ("none", "changes") for resume, _ in follower.mirror.resumed)
         assert max(len(follower.mirror.versions) for follower in followers) > ROUNDS // 8, "something happened"
     finally:

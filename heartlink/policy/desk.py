@@ -25,7 +25,7 @@ from heartlink.store.policy import COMMITS_PER_READ, Commit, Commits
 logger = logging.getLogger(__name__)
 
 REPLAYED_COMMITS: Final = 2000
-REPLAYED_STEPS: Final = 50_000
+REPLAYED_STEPS: Final = 20_000
 """At start the steps of the last commits are worked out again, for clients that were away: of at most so many commits,
 and so many steps of users, that starting takes seconds."""
 

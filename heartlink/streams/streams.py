@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 from heartlink.errors import REVOKED, Refusal, unauthenticated
@@ -207,13 +207,15 @@ class Streams:
     # What is told beside rights
 
     @property
-    def has_users(self) -> bool:
-        """Whether anybody who is signed in listens."""
-        return bool(self._topic.subjects())
+    def subjects_count(self) -> int:
+        """To how many streams somebody listens."""
+        return self._topic.subjects_count
 
-    def users(self) -> list[UserId]:
-        """Whose streams are listened to, of those who have an account."""
-        return [who for who in self._topic.subjects() if who is not None]
+    def listened_to(self, members: Collection[UserId]) -> list[UserId]:
+        """Those of some users to whose streams somebody listens; costs no more than the shorter list is long."""
+        if len(members) <= self._topic.subjects_count:
+            return [user_id for user_id in members if self._topic.of_user(user_id)]
+        return [who for who in self._topic.subjects() if who is not None and who in members]
 
     def notify(self, users: Iterable[UserId] | None, event: Notice, latest_key: str | None = None) -> int:
         """Tell users (None: everybody, who is not signed in too) what they want to hear; how many connections do.
@@ -222,19 +224,25 @@ class Streams:
         crowded queue does without.
         """
         kinds, told = event.kinds(), 0
+        shared = b""
         for who in self._topic.subjects() if users is None else dict.fromkeys(users):
-            frame = b""
+            own = b""
             for connection in self._topic.of_user(who):
                 peer = connection.context
                 # What is meant for somebody is not for those who watch their rights.
                 if not isinstance(peer, StreamPeer) or peer.watches or not peer.subscription.wants(kinds):
                     continue
-                frame = frame or frame_of(event.addressed_to(who))
+                if not own:
+                    addressed = event.addressed_to(who)
+                    if addressed is event:
+                        own = shared = shared or frame_of(event)
+                    else:
+                        own = frame_of(addressed)
                 told += 1
                 if latest_key is None:
-                    connection.push(frame)
+                    connection.push(own)
                 else:
-                    connection.push_latest(latest_key, frame)
+                    connection.push_latest(latest_key, own)
         return told
 
     # What the stream itself is asked

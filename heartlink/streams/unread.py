@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -46,7 +47,7 @@ class UnreadHints:
 
     def note(self, state: RoomState) -> None:
         """A room has something new."""
-        if state.room.id not in self._news and self._streams.has_users:
+        if state.room.id not in self._news and self._streams.subjects_count:
             self._news[state.room.id] = state
             self._timer = self._timer or self._call_later(PAUSE_SECONDS, self._tell)
 
@@ -59,28 +60,36 @@ class UnreadHints:
         self._timer = None
         news, self._news = self._news, {}
         for state in news.values():
-            for user_id in self._absent(state):
-                self._hint(state, user_id)
+            self._tell_of(state)
 
-    def _absent(self, state: RoomState) -> list[UserId]:
-        listeners, members = self._streams.users(), state.members
-        return [user_id for user_id in listeners if user_id in members and not state.is_here(user_id)]
-
-    def _hint(self, state: RoomState, user_id: UserId) -> None:
-        room_id = state.room.id
-        if not self._policy.rights(user_id).allows("chat.read", room_scope(room_id), self._clock()):
-            return
-        unread = _count_unread(state, user_id)
-        if unread:
+    def _tell_of(self, state: RoomState) -> None:
+        room_id, now_ms = state.room.id, self._clock()
+        scope, news = room_scope(room_id), _News(state)
+        by_count: dict[int, list[UserId]] = {}
+        for user_id in self._streams.listened_to(state.members):
+            if state.is_here(user_id) or not self._policy.rights(user_id).allows("chat.read", scope, now_ms):
+                continue
+            unread = news.unread_of(user_id, state.read_up_to(user_id))
+            if unread:
+                by_count.setdefault(unread, []).append(user_id)
+        for unread, users in by_count.items():
             hint = Unread(room_id=room_id, last_seq=state.last_seq, unread=unread)
-            event = Notification(timestamp=iso(self._clock()), data=hint)
-            self._streams.notify([user_id], event, latest_key=f"unread:{room_id}")
+            self._streams.notify(users, Notification(timestamp=iso(now_ms), data=hint), latest_key=f"unread:{room_id}")
 
 
-def _count_unread(state: RoomState, user_id: UserId) -> int:
-    """Others' messages after a user's cursor, as far as memory reaches and up to a bound."""
-    cursor, recent = state.read_up_to(user_id), state.recent
-    rows = recent.changed_since(max(cursor, recent.floor)) or ()
-    new = (row.message for row in rows if row.message.id > cursor)
-    count = sum(not message.deleted and message.sender_id != user_id for message in new)
-    return min(count, COUNTED_AT_MOST)
+class _News:
+    """A room's messages as far as memory reaches, sorted so that counting them for one more user costs nothing."""
+
+    def __init__(self, state: RoomState) -> None:
+        rows = state.recent.changed_since(state.recent.floor) or ()
+        self._all: list[int] = []
+        self._by_sender: dict[UserId, list[int]] = {}
+        for message in sorted((row.message for row in rows if not row.message.deleted), key=lambda message: message.id):
+            self._all.append(message.id)
+            self._by_sender.setdefault(message.sender_id, []).append(message.id)
+
+    def unread_of(self, user_id: UserId, cursor: int) -> int:
+        """Others' messages after a cursor, up to a bound."""
+        own = self._by_sender.get(user_id, [])
+        count = len(self._all) - bisect_right(self._all, cursor) - (len(own) - bisect_right(own, cursor))
+        return min(count, COUNTED_AT_MOST)
