@@ -207,3 +207,27 @@ async def test_an_invitation_in_its_turn_is_judged_again(serve: Serve, monkeypat
         await house.desk.commit(lambda policy: [DropGrant("no")], by=None, why="x")
     members = (await ann.asks("GET", f"/api/rooms/{room}")).json
     assert [member["username"] for member in members["members"]] == ["ann", "bob"] and not members["guest_access"]
+
+
+async def test_a_room_that_one_may_not_read_hides_no_other(serve: Serve) -> None:
+    server = await serve()
+    ann, bob = await server.person("ann"), await server.person("bob")
+    first, second = await ann.opens(name="Tea", members=["bob"]), await ann.opens(name="Coffee", members=["bob"])
+    await server.house.desk.commit(lambda policy: [denial(bob, "chat.read", first)], by=None, why="x")
+    answer = await bob.asks("GET", "/api/rooms")
+    assert [room["id"] for room in answer.json["rooms"]] == [second]
+
+
+async def test_a_list_of_rooms_forgets_what_was_read_before_the_right_went(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    ann, bob = await server.person("ann"), await server.person("bob")
+    first = await ann.opens(name="Tea", members=["bob"])
+    second = await ann.opens(name="Coffee", members=["bob"])
+    await ann.asks("POST", f"/api/rooms/{first}/messages", {"content": "secret"})
+    del server.house.live_rooms._live[RoomId(second)]
+    async with held(monkeypatch, server.house.live_rooms, "_load", bob.asks("GET", "/api/rooms")) as task:
+        await server.house.desk.commit(lambda policy: [denial(bob, "chat.read", first)], by=None, why="x")
+    answer = await task
+    assert [room["id"] for room in answer.json["rooms"]] == [second] and b"secret" not in answer.body

@@ -13,6 +13,7 @@ from heartlink.chat.talk import denied
 from heartlink.errors import Refusal, not_a_member, unauthenticated
 from heartlink.model import Invite, Message, Room, RoomId, RoomKind, RoomRole, StoredMessage, User
 from heartlink.protocol import MemberView, RoomSummary, encode, iso, message_view
+from heartlink.rights import room_scope
 from heartlink.rights.policy import Policy
 from heartlink.store.messages import Messages
 from heartlink.store.rooms import Rooms
@@ -113,12 +114,26 @@ class Views:
         return await self._list(user, [room for room in await self._rooms.public() if room.id not in mine])
 
     async def _list(self, user: User, rooms: list[Room]) -> RoomList:
+        shown = [room for room in rooms if room.kind == "public" or self._may_read(user, room.id)]
         views: list[RoomView] = []
-        for start in range(0, len(rooms), ROOMS_AT_ONCE):
-            some = rooms[start : start + ROOMS_AT_ONCE]
-            views += await asyncio.gather(*(self.room(user, room.id, MEMBERS_IN_LISTS) for room in some))
+        for start in range(0, len(shown), ROOMS_AT_ONCE):
+            some = shown[start : start + ROOMS_AT_ONCE]
+            found = await asyncio.gather(*(self._listed(user, room.id) for room in some))
+            views += [view for view in found if view is not None]
+        # Reading the later ones took a while, in which a right to read an earlier one may have gone.
+        views = [view for view in views if not view.members or self._may_read(user, view.id)]
         views.sort(key=_activity, reverse=True)
         return RoomList(views)
+
+    async def _listed(self, user: User, room_id: RoomId) -> RoomView | None:
+        """A room in a list; None when the user may not see it, which is no reason to hide the others."""
+        try:
+            return await self.room(user, room_id, MEMBERS_IN_LISTS)
+        except Refusal:
+            return None
+
+    def _may_read(self, user: User, room_id: str) -> bool:
+        return self._policy.rights(user.id).allows("chat.read", room_scope(RoomId(room_id)), self._clock())
 
     async def room(self, user: User | None, room_id: RoomId, members: int | None = None) -> RoomView:
         """A room as somebody sees it; those who may not read it see its name and kind if it is public."""

@@ -29,6 +29,9 @@ REPLAYED_STEPS: Final = 20_000
 """At start the steps of the last commits are worked out again, for clients that were away: of at most so many commits,
 and so many steps of users, that starting takes seconds."""
 
+LOOK_AGAIN_SECONDS: Final = 1.0
+"""How often the clock is looked at while a timed grant waits for its end: it may be set, or the machine may sleep."""
+
 RETRY_SECONDS: Final = 0.5
 """How long an expiry waits that could not be stored."""
 
@@ -253,7 +256,8 @@ class Desk:
                     await asyncio.sleep(RETRY_SECONDS)
                 continue
             try:
-                await asyncio.wait_for(self._new_expiry.wait(), wait_seconds)
+                bounded = None if wait_seconds is None else min(wait_seconds, LOOK_AGAIN_SECONDS)
+                await asyncio.wait_for(self._new_expiry.wait(), bounded)
             except TimeoutError:
                 continue
 
