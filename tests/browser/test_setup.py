@@ -36,7 +36,7 @@ def test_whoever_opens_the_link_signs_in_presses_the_button_and_administers(
         page.get_by_label("User name").fill("first")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("main").get_by_role("button", name="Create").click()
-        button = page.get_by_role("button", name="Make first administrator")
+        button = page.get_by_role("button", name="Make first an administrator")
         expect(button).to_be_visible()
 
         def look(page: Page, width: int, scheme: str) -> None:
