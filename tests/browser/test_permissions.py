@@ -79,6 +79,7 @@ def test_revoked_while_typing(cast: Cast, artifacts: Path) -> None:
     room = bob.makes_room(name, admin)
     bob.asks("PATCH", f"/api/rooms/{room}/members/{admin.id}", {"role": "admin"})
     bob.posts(room, "Is anybody out there?")
+    bob.makes_room("Kitchen")
     bob.opens(room)
     opens_console(admin, "grants")
     bob.writes("I was just about to say")
@@ -109,6 +110,7 @@ def test_revoked_while_typing(cast: Cast, artifacts: Path) -> None:
     expect(left.locator(".reason")).to_contain_text("You yourself are denied it.")
     expect(left).to_contain_text(f"chat.read to {bob.name}")
     expect(bob.message("Is anybody out there?")).to_be_hidden()
+    expect(bob.page.locator("#room-list .room-name")).to_have_text(["Kitchen"])
     bob.page.screenshot(path=artifacts / "revoked-3-left.png")
 
     page.get_by_role("tab", name="Audit").click()
@@ -223,6 +225,7 @@ def test_why_not_and_asking_for_it(cast: Cast, artifacts: Path) -> None:
 
     toast = admin.page.locator(".notice-toast")
     expect(toast).to_contain_text(f"@{ann.name} asks for chat.moderate")
+    expect(toast).to_have_css("opacity", "1")
     admin.page.screenshot(path=artifacts / "asked.png")
     toast.get_by_role("link", name="Answer").click()
     dialog = admin.page.locator("#change-dialog")
@@ -323,6 +326,7 @@ def test_words_to_everybody(cast: Cast, artifacts: Path) -> None:
     toast = ann.page.locator(".notice-toast")
     expect(toast).to_contain_text("@admin says to everybody")
     expect(toast).to_contain_text("Tea is ready <b>now</b>")
+    expect(toast).to_have_css("opacity", "1")
     ann.page.screenshot(path=artifacts / "words-to-everybody.png")
     toast.get_by_role("button", name="Close").click()
     expect(toast).to_have_count(0)
@@ -355,12 +359,8 @@ def furnished(cast: Cast) -> tuple[Person, Person]:
     admin.asks("PUT", f"/api/users/{mei.id}/roles", {"roles": ["support"]})
     grants(admin, mei, "chat.moderate", f"room:{room}", expires_in=7500, why="Looks after the room until tonight")
     grants(admin, mei, "reports.export", effect="deny", why="Exports wait for the audit")
-    body = {
-        "subject": {"kind": "group", "id": "night"},
-        "permission": "reports.*",
-        "why": "The night shift reads reports",
-    }
-    admin.asks("POST", "/api/grants", body)
+    for_night = {"subject": {"kind": "group", "id": "night"}, "why": "The night shift reads reports"}
+    admin.asks("POST", "/api/grants", {**for_night, "permission": "reports.*"})
     menu = {"key": unique("insight"), "name": "Reports", "icon": "chart", "url": "/reports/", "sort_order": 30}
     admin.asks("POST", "/api/menus", {**menu, "permission": "reports.read"})
     below = {"key": unique("nightly"), "name": "Tonight 今晚", "icon": "🌙", "url": "/reports/tonight/"}

@@ -43,8 +43,8 @@ function row(entry) {
     el(
       "div",
       { class: "before-after" },
-      side(t("After"), entry.changes, "allow"),
       side(t("Before"), entry.before, "deny"),
+      side(t("After"), entry.changes, "allow"),
     ),
   );
   details.addEventListener("toggle", () => (details.open ? open.add(version) : open.delete(version)));
