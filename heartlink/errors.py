@@ -270,6 +270,16 @@ def not_saved() -> Refusal:
     )
 
 
+def change_not_saved() -> Refusal:
+    return Refusal(
+        "not_saved",
+        503,
+        "The storage did not confirm this change; it does not count as far as we know.",
+        "Look at what is so in a moment, then make the change again if it is missing.",
+        retry_after_seconds=1.0,
+    )
+
+
 def store_unavailable() -> Refusal:
     return Refusal(
         "store_unavailable",

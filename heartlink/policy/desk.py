@@ -7,12 +7,13 @@ version, and acts on that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from heartlink.errors import DuplicateKey, Refusal, StoreFault, not_saved
+from heartlink.errors import DuplicateKey, Refusal, StoreFault, change_not_saved
 from heartlink.model import User, UserId
 from heartlink.policy.decisions import Decisions
 from heartlink.policy.history import History, Step
@@ -33,7 +34,10 @@ LOOK_AGAIN_SECONDS: Final = 1.0
 """How often the clock is looked at while a timed grant waits for its end: it may be set, or the machine may sleep."""
 
 RETRY_SECONDS: Final = 0.5
-"""How long an expiry waits that could not be stored."""
+"""How long an expiry waits that could not be stored, and how often a commit in doubt is looked for."""
+
+LATE_MS: Final = 30_000
+"""How long a commit that was not confirmed may still arrive in the store."""
 
 Listener = Callable[[Commit, list[Step]], None]
 """Acts on a commit: called in the turn in which it counts, without an await in between."""
@@ -63,8 +67,9 @@ class Desk:
         self._turn = asyncio.Lock()
         self._listeners: list[Listener] = []
         self._is_dirty = False
+        self._late_until_ms = 0
         self._expiries: list[tuple[int, str]] = []
-        self._new_expiry = asyncio.Event()
+        self._news = asyncio.Event()
 
     def on_commit(self, listener: Listener) -> None:
         """Have every commit acted upon; listeners are called in the order in which they came."""
@@ -140,10 +145,10 @@ class Desk:
                 async with asyncio.timeout(self._save_seconds):
                     await self._commits.add(commit)
             except (StoreFault, TimeoutError) as error:
-                self._is_dirty = True
+                self._doubt()
                 if isinstance(error, DuplicateKey):
                     await self._reload()
-                raise not_saved() from None
+                raise change_not_saved() from None
             self._act(commit, deltas)
             return commit
 
@@ -199,10 +204,21 @@ class Desk:
                 # One's fault must not keep the others from acting on what counts already.
                 logger.exception("acting on version %s failed", commit.version)
 
+    def _doubt(self) -> None:
+        """The store may hold a commit that we have not acted upon, or may yet take it: look for it."""
+        self._is_dirty = True
+        self._late_until_ms = self._clock() + LATE_MS
+        self._news.set()
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the store may know of a commit that we have not acted upon."""
+        return self._is_dirty or self._clock() < self._late_until_ms
+
     async def recover(self) -> None:
-        """The store is back: act on what it holds and we have not heard of."""
+        """Act on what the store holds and we have not heard of; raises ``not_saved`` when it cannot be asked."""
         async with self._turn:
-            if self._is_dirty:
+            if self.is_in_doubt:
                 await self._reload()
 
     async def _reload(self) -> None:
@@ -212,7 +228,7 @@ class Desk:
                 for commit in await self._commits.after(self.version):
                     self._act(commit)
         except (StoreFault, TimeoutError):
-            raise not_saved() from None
+            raise change_not_saved() from None
         self._is_dirty = False
 
     # Expiring
@@ -220,7 +236,7 @@ class Desk:
     def _expect(self, change: AnyChange) -> None:
         if isinstance(change, PutGrant) and change.grant.expires_at_ms is not None:
             heapq.heappush(self._expiries, (change.grant.expires_at_ms, change.grant.id))
-            self._new_expiry.set()
+            self._news.set()
 
     async def expire(self) -> None:
         """Commit the end of every grant whose time is over."""
@@ -245,9 +261,12 @@ class Desk:
             raise
 
     async def keep_time(self) -> None:
-        """End timed grants at their time; runs as long as the server."""
+        """End timed grants at their time, and find out about commits in doubt; runs as long as the server."""
         while True:
-            self._new_expiry.clear()
+            self._news.clear()
+            if self.is_in_doubt:
+                with contextlib.suppress(Refusal):
+                    await self.recover()
             wait_seconds = (self._expiries[0][0] - self._clock()) / 1000 if self._expiries else None
             if wait_seconds is not None and wait_seconds <= 0:
                 try:
@@ -255,9 +274,11 @@ class Desk:
                 except Refusal:
                     await asyncio.sleep(RETRY_SECONDS)
                 continue
+            bounds = [] if wait_seconds is None else [wait_seconds, LOOK_AGAIN_SECONDS]
+            if self.is_in_doubt:
+                bounds.append(RETRY_SECONDS)
             try:
-                bounded = None if wait_seconds is None else min(wait_seconds, LOOK_AGAIN_SECONDS)
-                await asyncio.wait_for(self._new_expiry.wait(), bounded)
+                await asyncio.wait_for(self._news.wait(), min(bounds, default=None))
             except TimeoutError:
                 continue
 
