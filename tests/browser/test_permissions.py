@@ -209,7 +209,7 @@ def test_why_not_and_asking_for_it(cast: Cast, artifacts: Path) -> None:
     opens_console(admin)
     group = ann.page.locator(".scope-group", has_text=name)
     group.get_by_role("button", name=re.compile(r"Why\? Write messages")).click()
-    expect(group.locator(".reason")).to_contain_text("You are member of this room.")
+    expect(group.locator(".reason")).to_contain_text("Your role in this room: member.")
 
     why = ann.page.locator("#why-form")
     why.get_by_label("What").fill("chat.moderate")

@@ -179,7 +179,8 @@ export class PermissionStream extends Emitter {
   #greet(frame) {
     this.#farewell = null;
     this.identity = frame;
-    this.#clockAheadMs = Date.parse(frame.server_time) - Date.now();
+    this.#clockAheadMs = -Infinity;
+    this.#compareClocks(frame.server_time);
     this.#socket.heartbeatSeconds = frame.heartbeat_interval ?? 30;
     this.#goalVersion = frame.version;
     this.#snapshotReason = frame.resume_reason ?? null;
@@ -198,6 +199,7 @@ export class PermissionStream extends Emitter {
   }
 
   #take(frame) {
+    this.#compareClocks(frame.timestamp);
     const change = this.rights.take(frame);
     if (change === "gap") {
       this.emit("gap", { expected: this.rights.version, got: frame.prev });
@@ -213,6 +215,11 @@ export class PermissionStream extends Emitter {
     this.#changed();
     this.emit("beat", { kind: "message" });
     if (this.state.name === "catching_up" && this.rights.version >= this.#goalVersion) this.#goLive();
+  }
+
+  /** Every time that is told is older when it is heard: the comparison that favours the server's clock most is the truest. */
+  #compareClocks(time) {
+    this.#clockAheadMs = Math.max(this.#clockAheadMs, Date.parse(time) - Date.now());
   }
 
   #goLive() {

@@ -58,7 +58,6 @@ async function preview() {
   showStep("preview");
   current.wanted = wanted;
   previewPlace.replaceChildren(...previewParts(answer));
-  go.focus();
 }
 
 async function save() {
@@ -90,6 +89,8 @@ async function guarded(act) {
     if (problem.code) error.prepend(el("code", {}, problem.code), " ");
   } finally {
     go.disabled = false;
+    // What had the focus is hidden now, and a disabled button takes none.
+    if (current.wanted && dialog.open) go.focus();
   }
 }
 

@@ -101,7 +101,9 @@ function durationField(field) {
   number.placeholder = t("for good");
   const units = Object.keys(UNIT_SECONDS).map((unit) => [unit, t(UNIT_WORDS[unit])]);
   const unit = el("select", { class: "input", "aria-label": t("Unit of time") }, ...options(units, "hour"));
-  return el("div", { class: "field" }, el("label", { class: "field" }, el("span", {}, field.label), number), unit);
+  const row = labelled(field, number, unit);
+  row.classList.add("duration");
+  return row;
 }
 
 const UNIT_WORDS = { second: "seconds", minute: "minutes", hour: "hours", day: "days" };

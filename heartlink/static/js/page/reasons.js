@@ -12,7 +12,7 @@ const SENTENCES = {
 function decidedBy({ via, effect, chain = [] }) {
   const isAllowed = effect === "allow";
   const [first, ...others] = chain;
-  if (via === "room_role") return t("You are {role} of this room.", { role: roomRoleWords(first ?? "member") });
+  if (via === "room_role") return t("Your role in this room: {role}.", { role: roomRoleWords(first ?? "member") });
   if (via === "group")
     return isAllowed
       ? t("Your group {name} allows it.", { name: first })
