@@ -418,3 +418,7 @@ def test_the_pages_speak_chinese(cast: Cast, artifacts: Path) -> None:
     expect(admin.page.locator("#change-dialog")).to_contain_text("允许或禁止")
     inspect(admin.page, 360)
     admin.page.screenshot(path=artifacts / "admin-zh-360.png")
+    admin.page.keyboard.press("Escape")
+    admin.page.get_by_role("tab", name="审计").click()
+    expect(admin.page.locator("#panel-audit")).to_contain_text("演示管理员")
+    expect(admin.page.locator("#panel-audit")).to_contain_text("test_user_a 新建了房间")

@@ -58,10 +58,25 @@ export function scopeTitle(scope) {
   return roomNames.get(id) ?? t("The room {id}", { id: shortId(id) });
 }
 
-/** A reason as the server tells it, with the names of rooms in place of their ids. */
+/** A reason as the server tells it: in the page's language where it is one of the server's own, with the names of rooms. */
 export function reasonWords(because) {
-  return because.replace(/room:([^\s/]+)/gu, (whole, id) => (roomNames.has(id) ? `“${roomNames.get(id)}”` : whole));
+  const named = because.replace(/room:([^\s/]+)/gu, (whole, id) =>
+    roomNames.has(id) ? `“${roomNames.get(id)}”` : whole,
+  );
+  for (const [pattern, words] of reasonPatterns) {
+    const found = pattern.exec(named);
+    if (found) return words.replace(/\{(\d)\}/g, (_, number) => reasonWords(found[Number(number)]));
+  }
+  return named;
 }
+
+/** The server's own reasons, `why:… {1} …`, in the language of the page. */
+const reasonPatterns = Object.entries(page.strings)
+  .filter(([key]) => key.startsWith("why:"))
+  .map(([key, words]) => {
+    const plain = key.slice("why:".length).replace(/[.*+?^$()|[\]\\]/g, "\\$&");
+    return [new RegExp(`^${plain.replace(/\{\d\}/g, "(.+)")}$`, "u"), words];
+  });
 
 function shortId(id) {
   return id.length > 14 ? `${id.slice(0, 12)}…` : id;
