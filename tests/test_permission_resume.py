@@ -265,3 +265,30 @@ async def is_up_to_date(follower: Follower) -> None:
             assert follower.mirror.state == fresh
             return
     raise AssertionError("it never came to rest")
+
+
+# --- Many -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_change_for_thousands_leaves_others_their_turns_and_is_one_for_all(serve: Serve) -> None:
+    server = await serve()
+    ann = await server.person("ann")
+    house = server.house
+    crowd = [UserId(f"user-{number}") for number in range(desk.PEOPLE_PER_TURN * 4)]
+    for user_id in crowd:
+        await house.desk.add_user(user_id)
+    chair = await ann.listens()
+    await chair.hears("permission_snapshot")
+    ballot = PutGrant(Grant(id="all", subject=Subject("everyone"), permission="a.b"))
+    committing = asyncio.create_task(house.desk.commit(lambda policy: [ballot], by=None, why="for everybody"))
+    turns = 0
+    while not committing.done():
+        turns += 1
+        # Until it counts nobody has it, although it is being worked out for everybody.
+        held = [house.desk.policy.rights(user_id).allows("a.b") for user_id in (UserId(ann.id), crowd[0], crowd[-1])]
+        assert held in ([False] * 3, [True] * 3)
+        assert held[0] is (house.desk.version == 2)
+        await asyncio.sleep(0)
+    commit = await committing
+    assert turns >= 5 and commit is not None and len(commit.touched) == len(crowd) + 1
+    assert (await chair.next())["data"]["granted"][0]["permission"] == "a.b"

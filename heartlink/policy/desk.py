@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import heapq
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from heartlink.errors import DuplicateKey, Refusal, StoreFault, change_not_saved
@@ -19,7 +19,7 @@ from heartlink.policy.decisions import Decisions
 from heartlink.policy.history import History, Step
 from heartlink.rights.changes import AnyChange, DropGrant, PutGrant
 from heartlink.rights.checking import check_change
-from heartlink.rights.deltas import Delta, Who
+from heartlink.rights.deltas import Delta, Effective, Who
 from heartlink.rights.policy import Policy
 from heartlink.store.policy import COMMITS_PER_READ, Commit, Commits
 
@@ -29,6 +29,9 @@ REPLAYED_COMMITS: Final = 2000
 REPLAYED_STEPS: Final = 20_000
 """At start the steps of the last commits are worked out again, for clients that were away: of at most so many commits,
 and so many steps of users, that starting takes seconds."""
+
+PEOPLE_PER_TURN: Final = 250
+"""Of how many people a change is worked out before others get their turn of the loop."""
 
 LOOK_AGAIN_SECONDS: Final = 1.0
 """How often the clock is looked at while a timed grant waits for its end: it may be set, or the machine may sleep."""
@@ -129,7 +132,7 @@ class Desk:
             changes = tuple(propose(self.policy))
             if not changes:
                 return None
-            undo, deltas = self._try(changes)
+            undo, deltas = await self._try_in_turns(changes)
             judge(deltas)
             commit = Commit(
                 version=self.version + 1,
@@ -177,18 +180,39 @@ class Desk:
 
     def _try(self, changes: Sequence[AnyChange]) -> tuple[tuple[AnyChange, ...], list[Delta]]:
         """What undoes changes, and the deltas they would make; the policy stays as it is."""
-        undo: list[AnyChange] = []
-        touched = set[Who]().union(*map(self.policy.reach, changes))
+        touched = self._touched(changes)
         old = {who: self.policy.effective(who) for who in touched}
-        try:
-            for change in changes:
-                check_change(self.policy, change, self._clock())
-                undo.insert(0, self.policy.apply(change))
-            deltas = [Delta(who, old[who], self.policy.effective(who)) for who in touched]
-        finally:
-            for step in undo:
-                self.policy.apply(step)
-        return tuple(undo), [delta for delta in deltas if delta.old != delta.new]
+        with self.policy.tried(changes, self._check) as undo:
+            deltas = self._deltas(old, touched)
+        return tuple(undo), deltas
+
+    async def _try_in_turns(self, changes: Sequence[AnyChange]) -> tuple[tuple[AnyChange, ...], list[Delta]]:
+        """The same, with a pause after some people, so that a change for thousands does not hold up everything else.
+
+        Call with the desk's turn held: the policy must be the same after each pause.
+        """
+        touched = self._touched(changes)
+        some = [touched[start : start + PEOPLE_PER_TURN] for start in range(0, len(touched), PEOPLE_PER_TURN)]
+        with self.policy.tried(changes, self._check) as undo:
+            pass
+        deltas: list[Delta] = []
+        for people in some:
+            old = {who: self.policy.effective(who) for who in people}
+            with self.policy.tried(changes, self._check):
+                deltas += self._deltas(old, people)
+            if len(some) > 1:
+                await asyncio.sleep(0)
+        return tuple(undo), deltas
+
+    def _touched(self, changes: Sequence[AnyChange]) -> list[Who]:
+        return list(set[Who]().union(*map(self.policy.reach, changes)))
+
+    def _deltas(self, old: Mapping[Who, Effective], people: Sequence[Who]) -> list[Delta]:
+        deltas = (Delta(who, old[who], self.policy.fresh(who)) for who in people)
+        return [delta for delta in deltas if delta.old != delta.new]
+
+    def _check(self, change: AnyChange) -> None:
+        check_change(self.policy, change, self._clock())
 
     def _act(self, commit: Commit, known: list[Delta] | None = None) -> None:
         """Make a stored commit count: from here to the end of the listeners there is no await."""

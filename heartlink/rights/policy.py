@@ -7,7 +7,8 @@ commit costs nothing for everybody else.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from heartlink.model import Grant, Group, Member, Menu, Role, RoomId, Subject, UserId
 from heartlink.rights.changes import (
@@ -61,6 +62,12 @@ class Policy:
             found = self._rights[who] = Rights.of(self.grants_of(who))
         return found
 
+    def fresh(self, who: Who) -> Effective:
+        """What a subject's rights come to now, whatever is remembered; nothing is."""
+        rights = Rights.of(self.grants_of(who))
+        roles = () if who is None else self.roles_of.get(who, ())
+        return Effective(roles, normal_form(rights.said), self._shown_to(rights))
+
     def grants_of(self, who: Who) -> Iterator[Grant]:
         """Every grant that speaks of a subject, those of roles and memberships included."""
         for subject in self.subjects_of(who):
@@ -111,7 +118,9 @@ class Policy:
 
     def menus_of(self, who: Who) -> tuple[Menu, ...]:
         """The menu entries that show to a subject, in order."""
-        rights = self.rights(who)
+        return self._shown_to(self.rights(who))
+
+    def _shown_to(self, rights: Rights) -> tuple[Menu, ...]:
         shown = [menu for menu in self.menus.values() if rights.allows(menu.permission, EVERYWHERE)]
         return tuple(sorted(shown, key=lambda menu: (menu.sort_order, menu.key)))
 
@@ -165,6 +174,22 @@ class Policy:
             self.apply(step)
         deltas = [Delta(who, old[who], self.effective(who)) for who in touched]
         return [delta for delta in deltas if delta.old != delta.new]
+
+    @contextmanager
+    def tried(self, changes: Iterable[AnyChange], check: Callable[[AnyChange], None]) -> Iterator[list[AnyChange]]:
+        """Changes made for the length of a block, each checked first; gives what undoes them.
+
+        What is remembered of people stays as it was before: within the block ask :meth:`fresh`, and do not wait.
+        """
+        undo: list[AnyChange] = []
+        try:
+            for change in changes:
+                check(change)
+                undo.insert(0, self._make(change))
+            yield undo
+        finally:
+            for step in undo:
+                self._make(step)
 
     def apply(self, change: AnyChange) -> AnyChange:
         """Make one change; returns the change that undoes it. What was remembered of those it reaches is forgotten."""
