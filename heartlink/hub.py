@@ -230,7 +230,8 @@ class Hub:
         for connection in list(slot):
             if connection.heard_at < oldest:
                 connection.hang_up(HEARTBEAT_TIMEOUT)
-            else:
+            elif connection.frames_out or connection.queued_frames:
+                # Not before the greeting, which is the first frame.
                 connection.push_latest("heartbeat", heartbeat)
                 connection.push_latest("ping", ping)
 

@@ -21,6 +21,16 @@ STORE = os.environ.get("HEARTLINK_TEST_STORE", "sqlite")
 MONGO_URL = os.environ.get("HEARTLINK_TEST_MONGO_URL", "")
 
 
+ONE_AT_A_TIME = ("browser", "faults")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core; none where tests want the machine for themselves, or where there is one file only."""
+    names = [name for argument in config.args for name in Path(argument.partition("::")[0]).parts]
+    is_one_file = len(config.args) == 1 and names[-1].endswith(".py")
+    return 0 if is_one_file or any(name in ONE_AT_A_TIME for name in names) else os.cpu_count() or 1
+
+
 @pytest.fixture(scope="session")
 def mongo_urls() -> Iterator[Iterator[str]]:
     """A new database's URL each time, or empty text for the embedded one."""
