@@ -25,10 +25,10 @@ ONE_AT_A_TIME = ("browser", "faults")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A worker for each core; none where tests want the machine for themselves, or where there is one file only."""
+    """One more worker than cores, for many tests wait; none where tests want the machine for themselves, or one file."""
     names = [name for argument in config.args for name in Path(argument.partition("::")[0]).parts]
     is_one_file = len(config.args) == 1 and names[-1].endswith(".py")
-    return 0 if is_one_file or any(name in ONE_AT_A_TIME for name in names) else os.cpu_count() or 1
+    return 0 if is_one_file or any(name in ONE_AT_A_TIME for name in names) else (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")
