@@ -25,7 +25,7 @@ ONE_AT_A_TIME = ("browser", "faults")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more worker than cores, for many tests wait; none where tests want the machine for themselves, or one file."""
+    """One more than cores, for many tests wait; none where tests want the machine for themselves, or for one file."""
     names = [name for argument in config.args for name in Path(argument.partition("::")[0]).parts]
     is_one_file = len(config.args) == 1 and names[-1].endswith(".py")
     return 0 if is_one_file or any(name in ONE_AT_A_TIME for name in names) else (os.cpu_count() or 1) + 1
