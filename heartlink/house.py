@@ -13,7 +13,19 @@ from typing import Final
 
 from heartlink.administration import Administration, Notices, Setup
 from heartlink.auth import Auth
-from heartlink.chat import Around, Arrivals, Fence, Invites, LiveRoom, LiveRooms, Membership, Talk, Views, publish
+from heartlink.chat import (
+    Around,
+    Arrivals,
+    Fence,
+    Invites,
+    LiveRoom,
+    LiveRooms,
+    Membership,
+    Moderation,
+    Talk,
+    Views,
+    publish,
+)
 from heartlink.connection import ConnectionLimits, TokenBucket
 from heartlink.demo import furnish
 from heartlink.dispatch import ChatDispatcher, PermissionDispatcher
@@ -72,6 +84,7 @@ class House:
     arrivals: Arrivals
     membership: Membership
     invites: Invites
+    moderation: Moderation
     views: Views
     chat_dispatcher: ChatDispatcher
     streams: Streams
@@ -196,6 +209,7 @@ class House:
             ice_servers=settings.ice_servers,
         )
         self.membership = Membership(self.live_rooms, self.rooms, self.users, self.desk, clock=clock)
+        self.moderation = Moderation(self.membership, self.live_rooms, self.users, self.desk, clock=clock)
         self.invites = Invites(self.membership, self.live_rooms, self.rooms, clock=clock)
         self.views = Views(
             self.live_rooms, self.rooms, self.messages, self.users, self.desk.policy, clock=clock, epoch=self.epoch

@@ -6,6 +6,7 @@ from heartlink.chat.fence import Fence
 from heartlink.chat.invites import Invites
 from heartlink.chat.live import LiveRoom, LiveRooms, Peer
 from heartlink.chat.membership import Membership
+from heartlink.chat.moderation import Moderation, Restriction
 from heartlink.chat.talk import Talk, publish
 from heartlink.chat.views import HistoryPage, RoomList, RoomView, Views
 
@@ -18,7 +19,9 @@ __all__ = [
     "LiveRoom",
     "LiveRooms",
     "Membership",
+    "Moderation",
     "Peer",
+    "Restriction",
     "Resume",
     "RoomList",
     "RoomView",

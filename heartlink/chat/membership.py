@@ -31,7 +31,7 @@ from heartlink.model import Member, Room, RoomId, RoomKind, RoomRole, User, User
 from heartlink.names import fold
 from heartlink.policy import Desk
 from heartlink.protocol import RoomEnded, RoomUpdated
-from heartlink.rights import EVERYWHERE, ROLE_PERMISSIONS, ROLE_RANK, guest_access_grants
+from heartlink.rights import EVERYWHERE, ROLE_PERMISSIONS, ROLE_RANK, guest_access_grants, room_scope
 from heartlink.rights.changes import AnyChange, DropGrant, PutGrant, SetMember
 from heartlink.rights.policy import Policy
 from heartlink.store.rooms import MEMBERS_LIMIT, ROOMS_PER_USER_LIMIT, Rooms
@@ -129,7 +129,7 @@ class Membership:
             return [DropGrant(grant.id) for grant in grants if grant.id in policy.grants]
 
         what = "opened the room to" if guest_access else "closed the room to"
-        await self._commit(live, propose, by=user, why=f"{user.username} {what} guests", permission="room.update")
+        await self.commit(live, propose, by=user, why=f"{user.username} {what} guests", permission="room.update")
 
     async def end(self, user: User, room_id: RoomId) -> None:
         """End a room: its history stays, its sockets close."""
@@ -194,9 +194,13 @@ class Membership:
         def propose(policy: Policy) -> list[AnyChange]:
             if vouched_by is not None and not self._live_rooms.may(live, vouched_by, "room.invite"):
                 raise denied(live, vouched_by, "room.invite")
+            if policy.rights(whom.id).denies("chat.read", room_scope(live.id), self._clock()):
+                if whom.id == by.id:
+                    raise denied(live, whom.id, "chat.read")
+                raise conflict(f"{whom.username} is banned from this room.", "Lift the ban first.")
             return [self._set(live.id, whom.id, role)]
 
-        await self._commit(live, propose, by=by, why=why, permission=None)
+        await self.commit(live, propose, by=by, why=why, permission=None)
 
     async def _change_role(self, live: LiveRoom, user: User, whom: UserId, role: RoomRole, permission: str) -> None:
         def propose(policy: Policy) -> list[AnyChange]:
@@ -205,14 +209,14 @@ class Membership:
                 raise not_found("This membership", "Look at the room's members.")
             self._check_rank(live, user, role)
             if whom != user.id:
-                self._check_above(live, user, member)
+                self.check_above(live, user, member)
             if member.role == "owner" and role != "owner" and self._owners(live) == [whom]:
                 raise conflict("A room cannot be without an owner.", "Make somebody else owner first.")
             return [] if member.role == role else [self._set(live.id, whom, role, member.joined_at_ms)]
 
         name = self._name(live, whom)
         why = f"{user.username} made {name} {role}"
-        await self._commit(live, propose, by=user, why=why, permission=permission)
+        await self.commit(live, propose, by=user, why=why, permission=permission)
 
     async def _remove(self, live: LiveRoom, whom: UserId, by: User, permission: str | None) -> None:
         def propose(policy: Policy) -> list[AnyChange]:
@@ -220,17 +224,21 @@ class Membership:
             if member is None:
                 raise not_found("This membership", "Look at the room's members.")
             if whom != by.id:
-                self._check_above(live, by, member)
-            heir = self._heir(live, whom)
-            inherits = [] if heir is None else [self._set(live.id, heir.user_id, "owner", heir.joined_at_ms)]
-            return [*inherits, self._set(live.id, whom, None)]
+                self.check_above(live, by, member)
+            return self.departure(live, whom)
 
         name = self._name(live, whom)
         why = f"{name} left the room" if whom == by.id else f"{by.username} removed {name} from the room"
-        await self._commit(live, propose, by=by, why=why, permission=permission)
+        await self.commit(live, propose, by=by, why=why, permission=permission)
         live.profiles.pop(whom, None)
         if not live.state.members and live.state.room.kind != "public" and live.state.status != "ended":
             await self._end(live, by)
+
+    def departure(self, live: LiveRoom, whom: UserId) -> list[AnyChange]:
+        """What the end of a membership changes: the last owner has an heir."""
+        heir = self._heir(live, whom)
+        inherits = [] if heir is None else [self._set(live.id, heir.user_id, "owner", heir.joined_at_ms)]
+        return [*inherits, self._set(live.id, whom, None)]
 
     def _name(self, live: LiveRoom, user_id: UserId) -> str:
         user = live.user(user_id)
@@ -259,7 +267,7 @@ class Membership:
                 raise room_ended(live.id)
             yield live
 
-    async def _commit(
+    async def commit(
         self,
         live: LiveRoom,
         propose: Callable[[Policy], list[AnyChange]],
@@ -321,7 +329,8 @@ class Membership:
         if ROLE_RANK[role] > self._rank(live, user):
             raise Refusal("forbidden", 403, f"You cannot make somebody {role}.", "Ask somebody of that role.")
 
-    def _check_above(self, live: LiveRoom, user: User, member: Member) -> None:
+    def check_above(self, live: LiveRoom, user: User, member: Member) -> None:
+        """Raise the Refusal that keeps somebody from acting upon a member of their own rank or a higher one."""
         rank = self._rank(live, user)
         if rank < ROLE_RANK["owner"] and ROLE_RANK[member.role] >= rank:
             raise Refusal("forbidden", 403, f"This member is {member.role} as well.", "Ask an owner of the room.")

@@ -12,6 +12,7 @@ from heartlink.handlers.accounts import ACCOUNT_ROUTES
 from heartlink.handlers.base import ApiNotFoundHandler, Application
 from heartlink.handlers.description import Route
 from heartlink.handlers.messages import MESSAGE_ROUTES
+from heartlink.handlers.moderation import MODERATION_ROUTES
 from heartlink.handlers.operations import (
     AliveHandler,
     AsyncApiHandler,
@@ -45,6 +46,7 @@ REST_ROUTES: Final = [
     *ACCOUNT_ROUTES,
     *ROOM_ROUTES,
     *MESSAGE_ROUTES,
+    *MODERATION_ROUTES,
     *QUESTION_ROUTES,
     *POLICY_ROUTES,
     *OVERSIGHT_ROUTES,

@@ -24,6 +24,8 @@ PARAMETER_NAMES: Mapping[str, str] = {
     "members": "user_id",
     "messages": "message_id",
     "reactions": "emoji",
+    "mutes": "user_id",
+    "bans": "user_id",
     "invites": "code",
     "invite": "code",
     "users": "user_id",

@@ -15,7 +15,7 @@ from heartlink.errors import not_found
 from heartlink.model import RoomId, UserId
 from heartlink.policy.desk import Desk
 from heartlink.protocol import BecauseView, Decided, GranterView, NeedView, iso
-from heartlink.rights import EVERYWHERE, room_scope
+from heartlink.rights import EVERYWHERE, is_restriction, room_scope
 from heartlink.rights.deltas import Who
 from heartlink.rights.explaining import Because, Need, explain
 from heartlink.store.users import Users
@@ -62,6 +62,10 @@ class Explainer:
         granters = await self._granters(who, scope)
         policy = self._desk.policy
         reasons = explain(policy, who, permission, scope, self._clock())
+        denials = [because.grant_id or "" for because in reasons.because if because.effect == "deny"]
+        if not all(map(is_restriction, denials)):
+            # What administrators deny is theirs to take back, not the room's.
+            granters = [ADMINISTRATORS]
         return ExplanationView(
             allowed=reasons.allowed,
             permission=permission,

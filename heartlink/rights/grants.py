@@ -8,7 +8,7 @@ of a room are grants in that room's scope: :func:`membership_grants` says which.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 from heartlink.model import Grant, Member, RoomId, RoomRole, Subject, UserId
 from heartlink.rights.entries import EVERYWHERE, Entry, Patterns, Said
@@ -63,6 +63,31 @@ def guest_access_grants(room_id: RoomId) -> list[Grant]:
     ]
 
 
+Restriction = Literal["mute", "ban"]
+"""What those who run a room may put on somebody in it."""
+
+RESTRICTED: Final[Mapping[Restriction, str]] = {"mute": "chat.send", "ban": "chat.read"}
+"""What each takes away."""
+
+
+def restriction_grant(kind: Restriction, room_id: RoomId, user_id: UserId, expires_at_ms: int | None = None) -> Grant:
+    """The denial that a mute or a ban is."""
+    scope = room_scope(room_id)
+    return Grant(
+        id=f"{kind}:{user_id}:{scope}",
+        subject=Subject("user", user_id),
+        permission=RESTRICTED[kind],
+        scope=scope,
+        effect="deny",
+        expires_at_ms=expires_at_ms,
+    )
+
+
+def is_restriction(grant_id: str) -> bool:
+    """Whether a grant was made in its room, and can be lifted there."""
+    return grant_id.partition(":")[0] in RESTRICTED
+
+
 class Rights:
     """One subject's effective rights: what was allowed and denied, scope by scope, and until when."""
 
@@ -97,6 +122,11 @@ class Rights:
             if _any_lasts(said.allow, names, now_ms):
                 return True
         return False
+
+    def denies(self, permission: str, scope: str, now_ms: int = 0) -> bool:
+        """Whether a permission is denied in this very scope, which is more than not being allowed."""
+        said = self.said.get(scope)
+        return said is not None and _any_lasts(said.deny, names_of(permission), now_ms)
 
     def capabilities(self, room_id: RoomId, now_ms: int = 0) -> tuple[str, ...]:
         """What the subject may do in a room, in a fixed order."""
