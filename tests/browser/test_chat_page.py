@@ -361,7 +361,7 @@ def test_settings_show_what_one_may(cast: Cast) -> None:
     bob.page.get_by_role("button", name="Room settings").click()
     expect(bob.page.locator("#rename-form")).to_be_hidden()
     expect(bob.page.locator("#end-room")).to_be_hidden()
-    expect(bob.page.get_by_role("button", name=re.compile("^Remove "))).to_have_count(0)
+    expect(bob.page.get_by_role("button", name=re.compile("^Moderate "))).to_have_count(0)
     ann.asks("PATCH", f"/api/rooms/{room}/members/{bob.id}", {"role": "admin"})
     expect(bob.page.locator("#rename-form")).to_be_visible()
     bob.page.get_by_role("button", name="Leave the room").click()

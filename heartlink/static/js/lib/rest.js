@@ -102,6 +102,14 @@ export class Rest {
     this.request("POST", roomPath(roomId, "members"), { username, ...(role ? { role } : {}) });
   setRole = (roomId, userId, role) => this.request("PATCH", roomPath(roomId, "members", userId), { role });
   removeMember = (roomId, userId) => this.request("DELETE", roomPath(roomId, "members", userId));
+  /** @param {{expires_in?: number, why?: string}} [limits] seconds; without them until it is lifted */
+  mute = (roomId, userId, limits = {}) => this.request("PUT", roomPath(roomId, "mutes", userId), limits);
+  unmute = (roomId, userId) => this.request("DELETE", roomPath(roomId, "mutes", userId));
+  /** Also ends the membership. @param {{expires_in?: number, why?: string}} [limits] as of `mute` */
+  ban = (roomId, userId, limits = {}) => this.request("PUT", roomPath(roomId, "bans", userId), limits);
+  unban = (roomId, userId) => this.request("DELETE", roomPath(roomId, "bans", userId));
+  /** Who is muted or banned now: {restrictions: [{user_id, username, display_name, kind, expires_at}]}. */
+  restrictions = (roomId) => this.request("GET", roomPath(roomId, "restrictions"));
   invites = (roomId) => this.request("GET", roomPath(roomId, "invites"));
   createInvite = (roomId, limits = {}) => this.request("POST", roomPath(roomId, "invites"), limits);
   invite = (code) => this.request("GET", `/api/invites/${encodeURIComponent(code)}`);

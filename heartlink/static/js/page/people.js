@@ -1,5 +1,6 @@
 /** Who belongs to the room, who is here, and the line that says who is typing. */
-import { avatar, confirmed, el, iconButton, link, page, shortTime, svgPath, t, toastError } from "./ui.js";
+import { mayModerate, openModeration } from "./moderation.js";
+import { avatar, el, iconButton, page, shortTime, svgPath, t } from "./ui.js";
 
 const STATUS_WORDS = { online: "online", busy: "busy", away: "away", offline: "offline" };
 const ROLE_WORDS = { owner: "owner", admin: "admin", member: "", guest: "guest" };
@@ -54,7 +55,6 @@ export class PeoplePanel {
     ];
     if (member.status === "offline" && member.last_seen)
       words[0] = t("last here {time}", { time: shortTime(new Date(member.last_seen)) });
-    const canRemove = this.#room.can("room.remove") && !isMe && member.role !== "owner";
     return el(
       "li",
       { class: "person", data: { userId: member.user_id } },
@@ -73,27 +73,15 @@ export class PeoplePanel {
         ),
         el("small", {}, words.filter(Boolean).join(" · ")),
       ),
-      canRemove
-        ? iconButton("close", t("Remove {name}", { name: member.display_name }), () => this.#remove(member))
+      mayModerate(this.#room, member)
+        ? iconButton(
+            "shield",
+            t("Moderate {name}", { name: member.display_name }),
+            () => openModeration(this.#room, member),
+            { "aria-haspopup": "dialog" },
+          )
         : null,
     );
-  }
-
-  async #remove(member) {
-    const name = member.display_name;
-    if (
-      !(await confirmed({
-        title: t("Remove {name}?", { name }),
-        text: t("They can come back only when somebody invites them again."),
-        yes: t("Remove"),
-      }))
-    )
-      return;
-    try {
-      await link.rest.removeMember(this.#room.id, member.user_id);
-    } catch (error) {
-      toastError(error);
-    }
   }
 
   #drawTyping() {

@@ -1,4 +1,5 @@
 /** The room's settings: only what the capabilities allow is drawn. */
+import { drawRestrictions } from "./moderation.js";
 import { confirmed, el, exactTime, link, onSubmit, showFormError, t, toast, toastError } from "./ui.js";
 
 const dialog = document.getElementById("settings-dialog");
@@ -20,6 +21,7 @@ export function wireSettings(room) {
   };
   room.on("capabilities", draw);
   room.on("room", draw);
+  room.on("capabilities", () => dialog.open && drawRestrictions(room).catch(toastError));
 
   const open = () => {
     renameForm.elements.namedItem("name").value = room.info.name;
@@ -27,6 +29,7 @@ export function wireSettings(room) {
     draw();
     dialog.showModal();
     if (!inviteSection.hidden) drawInvites(room).catch(toastError);
+    drawRestrictions(room).catch(toastError);
   };
   document.getElementById("open-settings").addEventListener("click", open);
   document.getElementById("add-person").addEventListener("click", () => {
