@@ -74,11 +74,20 @@ async def test_who_is_banned_is_out_and_does_not_come_back(serve: Serve) -> None
     for method, path in (("POST", f"/api/rooms/{room}/members"), ("POST", f"/api/invites/{link}")):
         refused = await bob.asks(method, path, {})
         assert (refused.status, refused.code) == (403, "forbidden"), refused
+        assert refused.json["error"]["message"] == "You are banned from this room."
     added = await owner.asks("POST", f"/api/rooms/{room}/members", {"username": "bob"})
     assert (added.status, added.code) == (409, "conflict")
     assert (await owner.asks("DELETE", f"/api/rooms/{room}/bans/{bob.id}")).status == 204
     assert (await bob.asks("POST", f"/api/rooms/{room}/members", {})).status == 201
     await bob.sits_in(room)
+
+
+async def test_a_room_from_which_its_last_member_was_banned_ends(serve: Serve) -> None:
+    server = await serve()
+    root, bob = await administrator(server), await server.person("bob")
+    room = await bob.opens(name="Alone")
+    assert (await root.asks("PUT", f"/api/rooms/{room}/bans/{bob.id}", {})).status == 200
+    assert (await root.asks("GET", f"/api/rooms/{room}")).json["status"] == "ended"
 
 
 async def test_nobody_restricts_those_of_their_own_rank_or_above(serve: Serve) -> None:

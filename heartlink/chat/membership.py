@@ -9,6 +9,7 @@ import unicodedata
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -196,7 +197,7 @@ class Membership:
                 raise denied(live, vouched_by, "room.invite")
             if policy.rights(whom.id).denies("chat.read", room_scope(live.id), self._clock()):
                 if whom.id == by.id:
-                    raise denied(live, whom.id, "chat.read")
+                    raise _banned(denied(live, whom.id, "chat.read"))
                 raise conflict(f"{whom.username} is banned from this room.", "Lift the ban first.")
             return [self._set(live.id, whom.id, role)]
 
@@ -230,6 +231,10 @@ class Membership:
         name = self._name(live, whom)
         why = f"{name} left the room" if whom == by.id else f"{by.username} removed {name} from the room"
         await self.commit(live, propose, by=by, why=why, permission=permission)
+        await self.settle_departure(live, whom, by)
+
+    async def settle_departure(self, live: LiveRoom, whom: UserId, by: User) -> None:
+        """After a membership has ended: a room that nobody could enter any more ends."""
         live.profiles.pop(whom, None)
         if not live.state.members and live.state.room.kind != "public" and live.state.status != "ended":
             await self._end(live, by)
@@ -334,6 +339,10 @@ class Membership:
         rank = self._rank(live, user)
         if rank < ROLE_RANK["owner"] and ROLE_RANK[member.role] >= rank:
             raise Refusal("forbidden", 403, f"This member is {member.role} as well.", "Ask an owner of the room.")
+
+
+def _banned(refusal: Refusal) -> Refusal:
+    return replace(refusal, message="You are banned from this room.", fix="Ask those who run the room to lift the ban.")
 
 
 def check_room_id(room_id: str) -> str:

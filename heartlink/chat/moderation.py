@@ -77,6 +77,8 @@ class Moderation:
             done = "muted" if kind == "mute" else "banned"
             reason = why.strip() or f"{user.username} {done} {restricted.username}"
             await self._membership.commit(live, propose, by=user, why=reason, permission=NEEDED[kind])
+            if kind == "ban":
+                await self._membership.settle_departure(live, whom, user)
             return _view(restricted, kind, ends_ms)
 
     async def lift(self, user: User, room_id: RoomId, whom: UserId, kind: Kind) -> None:
