@@ -90,15 +90,7 @@ class AccountHandler(JsonHandler):
 
     def profile(self, user: User) -> UserProfile:
         """A user as others see them."""
-        return UserProfile(
-            id=user.id,
-            username=user.username,
-            display_name=user.display_name,
-            avatar_url=user.avatar_url,
-            bio=user.bio,
-            tags=user.tags,
-            is_online=self.house.hub.is_online(user.id),
-        )
+        return self.house.live_rooms.profile(user, self.house.hub.is_online(user.id))
 
     def own_profile(self, user: User) -> OwnProfile:
         """A user as they see themselves."""
