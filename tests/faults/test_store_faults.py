@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -251,17 +253,13 @@ def test_sqlite_whose_disk_stands_still(tmp_path: Path) -> None:
 def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path) -> None:
     """The wire server ends with its parent."""
     code = "import time, nx_server; print(nx_server.NxServer().start().pid, flush=True); time.sleep(60)"
-    import sys
-
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TMPDIR": str(tmp_path)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         handle = os.pidfd_open(pid)
         parent.kill()
     try:
-        import select
-
         assert select.select([handle], [], [], BACK_WITHIN_SECONDS)[0], "the wire server outlived its parent"
     finally:
         os.close(handle)
