@@ -77,7 +77,7 @@ def test_muted_lifted_and_banned(cast: Cast, artifacts: Path) -> None:
     expect(ann.page.locator("#people-list .person")).to_have_count(1)
     bob.page.goto(invite)
     bob.page.get_by_role("button", name="Join as Bob").click()
-    expect(bob.page.locator("#main .form-error")).to_contain_text("You do not hold 'chat.read' in this room.")
+    expect(bob.page.locator("#main .form-error")).to_contain_text("You are banned from this room.")
     expect(bob.page).to_have_url(invite)
 
     opens_restrictions(ann.page)
