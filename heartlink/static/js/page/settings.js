@@ -90,7 +90,7 @@ function inviteLine(room, invite) {
       el("button", { type: "button", class: "button quiet", on: { click: () => copy(input) } }, t("Copy")),
       el("button", { type: "button", class: "button quiet", on: { click: revoke } }, t("Revoke")),
     ),
-    el("p", { class: "muted" }, `${until} · ${t("used {count} times", { count: invite.uses })}`),
+    el("p", { class: "muted" }, `${until} · ${t("uses: {count}", { count: invite.uses })}`),
   );
 }
 
