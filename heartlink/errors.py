@@ -8,7 +8,7 @@ A *StoreFault* is what the database did to us; the use case that met it turns it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 
 @dataclass(eq=False)
@@ -30,10 +30,6 @@ class Refusal(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
-
-    def with_decision(self, decision_id: str) -> Refusal:
-        """The same refusal, naming the decision that can be explained (PROTOCOL 4.3)."""
-        return replace(self, decision_id=decision_id)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +13,14 @@ from heartlink.rights import (
     EVERYONE,
     EVERYWHERE,
     ROOM_PERMISSIONS,
+    Rights,
     guest_access_grants,
     membership_grants,
-    resolve,
     room_scope,
 )
+from heartlink.rights.changes import PutGrant
 from heartlink.rights.entries import Said, normal_form
+from heartlink.rights.policy import Policy
 
 NOW = 1_000
 ANN, BOB = UserId("ann"), UserId("bob")
@@ -34,6 +37,16 @@ def grant(permission: str, scope: str = "*", effect: str = "allow", who: Subject
         effect="deny" if effect == "deny" else "allow",
         expires_at_ms=ends,
     )
+
+
+def resolve(grants: list[Grant], user_id: UserId | None, now_ms: int) -> Rights:
+    """What the policy makes of these grants, those that are over having been taken back."""
+    policy = Policy()
+    policy.users |= {ANN, BOB}
+    for number, one in enumerate(grants):
+        if one.expires_at_ms is None or one.expires_at_ms > now_ms:
+            policy.apply(PutGrant(msgspec.structs.replace(one, id=str(number))))
+    return policy.rights(user_id)
 
 
 TEA_ROOM, GO_ROOM = room_scope(TEA), room_scope(GO)

@@ -13,10 +13,8 @@ from heartlink.rights.grants import (
     guest_access_grants,
     is_restriction,
     membership_grants,
-    resolve,
     restriction_grant,
     room_scope,
-    subjects_of,
 )
 
 __all__ = [
@@ -32,8 +30,6 @@ __all__ = [
     "guest_access_grants",
     "is_restriction",
     "membership_grants",
-    "resolve",
     "restriction_grant",
     "room_scope",
-    "subjects_of",
 ]

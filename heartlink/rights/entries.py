@@ -48,11 +48,6 @@ class Difference(NamedTuple):
     granted: tuple[Entry, ...]
     revoked: tuple[Entry, ...]
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing changed."""
-        return not self.granted and not self.revoked
-
 
 def normal_form(said: Mapping[str, Said]) -> frozenset[Entry]:
     """The entries that count: nothing that is denied, covered by another entry, or takes nothing away."""

@@ -140,18 +140,3 @@ def _any_lasts(patterns: Patterns, names: tuple[str, ...], now_ms: int) -> bool:
         if ends is None or ends > now_ms:
             return True
     return False
-
-
-def subjects_of(user_id: UserId | None) -> tuple[Subject, ...]:
-    """The subjects whose grants count for a user, or for somebody who is not signed in."""
-    return (ANONYMOUS,) if user_id is None else (Subject("user", user_id), EVERYONE)
-
-
-def resolve(grants: Iterable[Grant], user_id: UserId | None, now_ms: int) -> Rights:
-    """The effective rights of a user (None: not signed in) at a moment, from the grants that may concern them."""
-    subjects = set(subjects_of(user_id))
-    return Rights.of(
-        grant
-        for grant in grants
-        if grant.subject in subjects and (grant.expires_at_ms is None or grant.expires_at_ms > now_ms)
-    )

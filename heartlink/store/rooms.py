@@ -109,10 +109,6 @@ class Rooms:
         """How far everybody has read a room."""
         return await self._read(RECEIPTS, "room", room_id, Receipt, MEMBERS_LIMIT)
 
-    async def receipts_of(self, user_id: UserId) -> list[Receipt]:
-        """How far a user has read every room."""
-        return await self._read(RECEIPTS, "user", user_id, Receipt, ROOMS_PER_USER_LIMIT)
-
     def put_receipts(self, receipts: list[Receipt]) -> asyncio.Future[list[None]]:
         """Store read cursors, all at once."""
         return asyncio.gather(*(self._backend.put(RECEIPTS, _receipt_document(receipt)) for receipt in receipts))
