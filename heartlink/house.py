@@ -86,6 +86,7 @@ class House:
     invites: Invites
     moderation: Moderation
     views: Views
+    fence: Fence
     chat_dispatcher: ChatDispatcher
     streams: Streams
     unread_hints: UnreadHints
@@ -187,7 +188,8 @@ class House:
             spawn=spawn,
             publish=self._publish,
         )
-        self.desk.on_commit(Fence(self.live_rooms, self.hub, self.users).act)
+        self.fence = Fence(self.live_rooms, self.hub, self.users)
+        self.desk.on_commit(self.fence.act)
         self.talk = Talk(clock=clock, message_chars=settings.message_chars)
         self.around = Around(self.rooms, clock=clock, spawn=spawn, typing_seconds=settings.typing_seconds)
         self.arrivals = Arrivals(

@@ -21,6 +21,7 @@ from heartlink.errors import (
     StoreUnavailable,
     not_a_member,
     room_ended,
+    store_unavailable,
     unauthenticated,
 )
 from heartlink.frames import text_frame
@@ -34,6 +35,7 @@ from heartlink.protocol import (
     RoomEnded,
     UserJoined,
     UserLeft,
+    error_frame,
     iso,
     message_frame,
 )
@@ -139,9 +141,12 @@ class Arrivals:
                     if await self._arrive_now(peer, resume):
                         return
             raise StoreUnavailable("the store goes on writing what was given up")
-        except (StoreFault, Refusal):
-            # The client comes back after a while and finds the store, or the reason at the door.
-            peer.connection.hang_up(INTERNAL_FAREWELL)
+        except StoreFault:
+            # What was missed cannot be read now: the client comes back after a while.
+            peer.connection.hang_up(INTERNAL_FAREWELL, frame_of(error_frame(store_unavailable(), self._clock())))
+        except Refusal as refusal:
+            # And then it hears the reason at the door.
+            peer.connection.hang_up(INTERNAL_FAREWELL, frame_of(error_frame(refusal, self._clock())))
 
     async def _arrive_now(self, peer: Peer, resume: Resume) -> bool:
         """In the room's turn; False when the store holds more than was published, which has to be published first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from heartlink.chat.live import LiveRoom, LiveRooms, Peer
 from heartlink.connection import Connection
@@ -23,6 +23,14 @@ class Fence:
         self._live_rooms = live_rooms
         self._hub = hub
         self._users = users
+        self._followers: list[Callable[[Who], None]] = []
+
+    def follow(self, judge: Callable[[Who], None]) -> None:
+        """Have ``judge`` called, in the turn of the commit, with each whose rights have changed (None: the anonymous).
+
+        For what is no socket and has to end with a right: a call, a running upload or download.
+        """
+        self._followers.append(judge)
 
     def act(self, commit: Commit, steps: list[Step]) -> None:
         """Let everybody's sockets follow their rights, then tell rooms of their members.
@@ -33,6 +41,8 @@ class Fence:
             for connection in list(self._connections(step.delta.who)):
                 if isinstance(connection.context, Peer):
                     self._refresh(connection.context, commit.why)
+            for judge in self._followers:
+                judge(step.delta.who)
         for change in commit.changes:
             if isinstance(change, SetMember):
                 self._tell_room(commit, change)

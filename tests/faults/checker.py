@@ -48,6 +48,8 @@ class Ledger:
     timeline: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     acknowledged_in: Counter[int] = field(default_factory=Counter)
     began_at: float = 0.0
+    store_can_fail: bool = False
+    """Whether the nemesis takes the database away too."""
 
     def note(self, now_seconds: float, text: str) -> None:
         """Put an event on the timeline."""

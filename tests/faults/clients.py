@@ -17,7 +17,8 @@ PING_SECONDS = 2.0
 SILENCE_SECONDS = 6.0
 PATIENT_SILENCE_SECONDS = 20.0
 RETRY_SECONDS = 0.2
-FAREWELLS_THAT_ARE_FAILURES = (1002, 1003, 1007, 1009, 1011, 4002, 4401, 4403, 4404, 4410, 4429)
+INTERNAL_ERROR = 4002
+FAREWELLS_THAT_ARE_FAILURES = (1002, 1003, 1007, 1009, 1011, INTERNAL_ERROR, 4401, 4403, 4404, 4410, 4429)
 REFUSALS_THAT_ARE_FAILURES = (400, 401, 403, 404, 410, 426, 429, 500)
 WORDS = ("heart", "你好", "links", "пульс", "🫀", "again", "e\u0301", "stay", "<b>", '"quoted"', "\\", "done")
 
@@ -49,6 +50,7 @@ class Member:
         self._silence_seconds = PATIENT_SILENCE_SECONDS if patient else SILENCE_SECONDS
         self._loaded_reloads = 0
         self._stopping = False
+        self._is_store_away = False
 
     @property
     def is_live(self) -> bool:
@@ -83,13 +85,17 @@ class Member:
         path = f"/ws/chat/{quote(self.room_id)}/"
         if self.view.cursor >= 0:
             path += f"?since={self.view.cursor}&epoch={quote(self.ledger.epoch)}"
+        self._is_store_away = False
         socket = await open_socket(self._port, path, self.account.token, self._hear)
         self.ledger.counts["connections"] += 1
         try:
             await self._watch(socket)
             code = socket.closed.result()
             self.ledger.counts[f"closed {code}"] += 1
-            if code in FAREWELLS_THAT_ARE_FAILURES:
+            if code == INTERNAL_ERROR and self._is_store_away and self.ledger.store_can_fail:
+                # What was missed is in a database that is dead or frozen: the server said so, and to come back later.
+                self.ledger.counts["turned away for want of the store"] += 1
+            elif code in FAREWELLS_THAT_ARE_FAILURES:
                 self.ledger.violate("unexpected", f"{self.name}: closed with {code}")
             return True
         finally:
@@ -202,6 +208,7 @@ class Member:
     def on_error(self, frame: Frame) -> None:
         """Called for an error frame."""
         self.ledger.counts[f"error {frame.error_code}"] += 1
+        self._is_store_away = frame.error_code == "store_unavailable"
 
 
 async def cancel_all(tasks: list[asyncio.Task[None]]) -> None:

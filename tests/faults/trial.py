@@ -42,7 +42,7 @@ class Trial:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
-        self.ledger = Ledger()
+        self.ledger = Ledger(store_can_fail=plan.store == "mongo")
         self._folder = folder
         self._database: Database | None = None
         self._members: list[Member] = []
