@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 
 from heartlink.errors import StoreUnavailable
+from heartlink.rooms import RECENT_MESSAGES
 from heartlink.store.backend import Backend, Document, Span
 from heartlink.store.folder import DataFolder
 from heartlink.store.mongo import TIMEOUT_SECONDS, MongoBackend
 from heartlink.store.sqlite import SqliteBackend
+from tests.actors import Server
 from tests.contract_store import BARE, COLLECTIONS, ROWS, inserts, outcome, row
 from tests.nx_server import NxServer
 from tests.wire_proxy import WireProxy
@@ -263,3 +265,34 @@ def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path) -> None:
         assert select.select([handle], [], [], BACK_WITHIN_SECONDS)[0], "the wire server outlived its parent"
     finally:
         os.close(handle)
+
+
+def test_who_cannot_be_brought_up_to_date_hears_why_and_is_when_the_store_is_back(
+    server: NxServer, tmp_path: Path
+) -> None:
+    """More was missed than is held in memory, and the database stands still."""
+    said = RECENT_MESSAGES + 10
+
+    async def go() -> None:
+        house = await Server(tmp_path, server.url, messages_per_second=0).open()
+        ann = await house.person("ann")
+        room = await ann.opens(name="Tea")
+        at_ann = await ann.sits_in(room)
+        for number in range(said):
+            await at_ann.sends({"content": f"m{number}", "client_id": f"c{number}"})
+        await at_ann.hears_message(client_id=f"c{said - 1}", is_own=True)
+        server.freeze()
+        late = await ann.sits_in(room, "?since=1", greeted=False)
+        error = await late.hears("error")
+        assert error["error_code"] == "store_unavailable" and error["fix"] and error["retry_after"]
+        assert await late.is_closed() == (4002, "internal_error")
+        server.thaw()
+        async with asyncio.timeout(30):
+            while not house.house.health.is_up:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.02)
+        late = await ann.sits_in(room, "?since=1")
+        assert late.greeting["resume"] == "changes"
+        await late.hears_message(client_id=f"c{said - 1}")
+        await house.close()
+
+    asyncio.run(go())
