@@ -22,6 +22,7 @@ from heartlink.chat import (
     LiveRooms,
     Membership,
     Moderation,
+    Search,
     Talk,
     Views,
     publish,
@@ -38,6 +39,7 @@ from heartlink.protocol import Limits
 from heartlink.rights.policy import Policy
 from heartlink.settings import Settings
 from heartlink.store.backend import Backend
+from heartlink.store.formats import bring_up_to_date
 from heartlink.store.health import StoreHealth
 from heartlink.store.messages import Messages
 from heartlink.store.meta import read_epoch
@@ -86,6 +88,7 @@ class House:
     invites: Invites
     moderation: Moderation
     views: Views
+    search: Search
     fence: Fence
     chat_dispatcher: ChatDispatcher
     streams: Streams
@@ -129,6 +132,7 @@ class House:
     async def _furnish(self, stack: AsyncExitStack) -> None:
         """Make the rooms of the house from the bottom up; what is made later is closed earlier."""
         settings, clock = self.settings, self.clock
+        await bring_up_to_date(self.backend)
         self.epoch = await read_epoch(self.backend)
         self.health = StoreHealth(self.backend)
         self.hub = Hub(
@@ -216,6 +220,7 @@ class House:
         self.views = Views(
             self.live_rooms, self.rooms, self.messages, self.users, self.desk.policy, clock=clock, epoch=self.epoch
         )
+        self.search = Search(self.live_rooms, self.messages, self.views)
         self.chat_dispatcher = ChatDispatcher(self.talk, self.around, self.hub, self.auth, clock=clock, spawn=spawn)
 
     def _furnish_streams(self) -> None:

@@ -19,6 +19,18 @@ class Epoch(msgspec.Struct, frozen=True):
     name: str
 
 
+async def has_epoch(backend: Backend) -> bool:
+    """Whether a HeartLink has used this store before."""
+    return await backend.get(META, _EPOCH_ID) is not None
+
+
+async def renew_epoch(backend: Backend) -> str:
+    """Give the store another epoch: clients that come back then read everything anew (PROTOCOL 1)."""
+    epoch = Epoch(secrets.token_hex(8))
+    await backend.put(META, Document(_EPOCH_ID, {}, msgspec.json.encode(epoch)))
+    return epoch.name
+
+
 async def read_epoch(backend: Backend) -> str:
     """The store's epoch; a new store gets one here, for good."""
     found = await backend.get(META, _EPOCH_ID)
