@@ -9,11 +9,15 @@ import msgspec
 UserId = NewType("UserId", str)
 RoomId = NewType("RoomId", str)
 SessionId = NewType("SessionId", str)
+FileId = NewType("FileId", str)
 
 RoomKind = Literal["private", "group", "public"]
 RoomRole = Literal["owner", "admin", "member", "guest"]
 Status = Literal["online", "busy", "away", "offline"]
+CallMedia = Literal["video", "audio"]
+CallOutcome = Literal["answered", "missed", "declined", "cancelled", "busy", "failed"]
 MessageType = Literal["text", "image", "file", "voice", "video", "system"]
+FileKind = Literal["image", "voice", "video", "file"]
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,11 +117,64 @@ class ReplyTo(msgspec.Struct, frozen=True):
     excerpt: str
 
 
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call leaves in the history; ``callee_id`` is None where nobody of several answered."""
+
+    call_id: str
+    media: CallMedia
+    outcome: CallOutcome
+    duration_seconds: int
+    caller_id: UserId
+    callee_id: UserId | None
+
+
+class FileView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file as its message shows it (``file`` of M): bytes, pixels, seconds; ``waveform`` is up to 64 of 0 to 100."""
+
+    id: FileId
+    name: str
+    size: int
+    mime: str
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    waveform: tuple[int, ...] | None = None
+    thumbnail_url: str | None = None
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that one message shows. Messages that show the same bytes have a file each, with the same ``blob``.
+
+    ``dedup`` is the key under which its message is stored; ``message_id`` is None until that is known. ``inline`` says
+    whether a page may show it; ``sha256`` is of the bytes as they are served.
+    """
+
+    id: FileId
+    blob: str
+    room_id: RoomId
+    owner_id: UserId
+    name: str
+    size: int
+    mime: str
+    kind: FileKind
+    inline: bool
+    sha256: str
+    dedup: str
+    created_at_ms: int
+    message_id: int | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    waveform: tuple[int, ...] | None = None
+    thumbnail_bytes: int = 0
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """M of PROTOCOL 3.2 without what depends on who looks (``is_own``, ``is_read``).
 
     ``id`` is the sequence number at creation, ``rev`` that of the last change, ``seq`` the number that brought the
-    message into the state shown (so ``seq == rev``): over all frames of a room ``seq`` is dense.
+    message into the state shown (so ``seq == rev``): over all frames of a room ``seq`` is dense. ``call`` is there
+    only in the line that a call has left.
     """
 
     id: int
@@ -132,13 +189,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     content: str
     message_type: MessageType
     file_url: str = ""
-    file: None = None
+    file: FileView | None = None
     reply_to: ReplyTo | None = None
     reactions: dict[str, list[str]] = {}
     mentions: tuple[UserId, ...] = ()
     created_at: str
     edited_at: str | None = None
     deleted: bool = False
+    call: CallRecord | msgspec.UnsetType = msgspec.UNSET
 
 
 class StoredMessage(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from heartlink.chat.live import LiveRoom, Peer
 from heartlink.connection import Connection
-from heartlink.errors import Refusal, not_found, room_ended, too_large, unauthenticated, unfit
+from heartlink.errors import Refusal, conflict, not_found, room_ended, too_large, unauthenticated, unfit
 from heartlink.frames import text_frame
 from heartlink.hub import frame_of
 from heartlink.journal import Amend, Post, Published
@@ -179,6 +179,8 @@ class Talk:
                 return denied(live, user.id, "chat.moderate")
             if message.deleted:
                 return _is_deleted(message.id)
+            if message.message_type == "system":
+                return conflict("What the server wrote cannot be edited.", "Write a message of your own.")
             if message.content == content:
                 return message
             mentions = mentioned(content, live) if "@" in content else ()
@@ -201,7 +203,15 @@ class Talk:
             if message.deleted:
                 return message
             return msgspec.structs.replace(
-                message, content="", deleted=True, reply_to=None, reactions={}, mentions=(), file=None, file_url=""
+                message,
+                content="",
+                deleted=True,
+                reply_to=None,
+                reactions={},
+                mentions=(),
+                file=None,
+                file_url="",
+                call=msgspec.UNSET,
             )
 
         self._amend(live, user, command.id, "deleted", change, answer, peer, command.ref)

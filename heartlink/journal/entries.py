@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from heartlink.errors import Refusal, conflict, not_found
-from heartlink.model import Message, MessageType, ReplyTo, StoredMessage, User, UserId
+from heartlink.model import CallRecord, Message, MessageType, ReplyTo, StoredMessage, User, UserId
 from heartlink.protocol import encode, iso
 from heartlink.rooms import RoomState, excerpt
 
@@ -59,6 +59,7 @@ class Post(Entry):
     """A new message. ``dedup`` is what the store keeps once: of the ``client_id``, or of this posting alone."""
 
     __slots__ = (
+        "call",
         "change",
         "client_id",
         "content",
@@ -82,10 +83,12 @@ class Post(Entry):
         fingerprint: str,
         reply_to: int | None,
         mentions: tuple[UserId, ...],
+        call: CallRecord | msgspec.UnsetType = msgspec.UNSET,
         origin: object | None = None,
         ref: str | None = None,
     ) -> None:
         super().__init__(author, answer, origin, ref)
+        self.call = call
         self.content = content
         self.message_type = message_type
         self.client_id = client_id
@@ -140,6 +143,7 @@ class Post(Entry):
             reply_to=quoted,
             mentions=self.mentions,
             created_at=iso(now_ms),
+            call=self.call,
         )
         return StoredMessage(message, encode(message), self.dedup, self.fingerprint)
 
