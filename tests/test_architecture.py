@@ -24,6 +24,7 @@ RANKS = {
     "heartlink.logs": 0,
     "heartlink.ports": 0,
     "heartlink.tasks": 0,
+    "heartlink.refusals": 0,
     "heartlink.protocol": 1,
     "heartlink.rights": 1,
     "heartlink.store": 2,
@@ -36,11 +37,14 @@ RANKS = {
     "heartlink.streams": 5,
     "heartlink.administration": 5,
     "heartlink.policy": 4,
+    "heartlink.diagnosis": 5,
     "heartlink.dispatch": 6,
     "heartlink.demo": 6,
     "heartlink.house": 7,
     "heartlink.handlers": 8,
     "heartlink.server": 9,
+    "heartlink.backups": 5,
+    "heartlink.admin": 9,
     "main": 10,
 }
 # The words in which every room says no, and the version: open to all ranks, and themselves free of imports.

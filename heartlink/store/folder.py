@@ -10,6 +10,8 @@ from heartlink.errors import StartupFailure
 
 LOCK_FILE = "heartlink.lock"
 LOCK_BYTES_READ = 32
+RESTORING_FILE = "restoring.mark"
+"""Stands in a data folder while a backup takes the place of what was there."""
 
 
 class DataFolder:
@@ -23,8 +25,11 @@ class DataFolder:
         plain = self.path.is_absolute() or str(self.path).startswith(".")
         return str(self.path) if plain else f"./{self.path}"
 
-    def open(self) -> None:
-        """Make the folder if it is missing and lock it; raise StartupFailure with one line where that fails."""
+    def open(self, *, restoring: bool = False) -> None:
+        """Make the folder if it is missing and lock it; raise StartupFailure with one line where that fails.
+
+        Only who is ``restoring`` a backup may have it while half of one is there.
+        """
         if self._lock is not None:
             return
         try:
@@ -58,6 +63,12 @@ class DataFolder:
                 "Free some space there, or name a folder on a local disk with --data-dir.",
             ) from None
         self._lock = lock
+        if not restoring and (self.path / RESTORING_FILE).exists():
+            self.close()
+            raise StartupFailure(
+                f"A backup was being restored into the data folder {self}, and that was cut off.",
+                "Run the restore again, with --replace: what was there before is beside it.",
+            )
 
     def close(self) -> None:
         """Give the folder free; safe to call twice."""

@@ -18,6 +18,7 @@ def snapshot(source: Path, target: Path) -> None:
     """
     if not source.is_file():
         raise FileNotFoundError(source)
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         with closing(connect(source, reads_only=True)) as reader, closing(sqlite3.connect(target)) as writer:
             reader.backup(writer)
