@@ -110,6 +110,16 @@ def rate_limited(retry_after_seconds: float) -> Refusal:
 
 
 # --- Refusals: who asks ----------------------------------------------------------------------------
+def too_many_searches(limit: int) -> Refusal:
+    return Refusal(
+        "rate_limited",
+        429,
+        f"{limit} of your searches are still running.",
+        "Wait until one of them has answered.",
+        retry_after_seconds=0.5,
+    )
+
+
 
 
 def unauthenticated(message: str = "Nobody is signed in.", fix: str = "Sign in, then try again.") -> Refusal:

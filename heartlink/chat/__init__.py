@@ -7,6 +7,7 @@ from heartlink.chat.invites import Invites
 from heartlink.chat.live import LiveRoom, LiveRooms, Peer
 from heartlink.chat.membership import Membership
 from heartlink.chat.moderation import Moderation, Restriction
+from heartlink.chat.search import Query, Search, SearchPage
 from heartlink.chat.talk import Talk, publish
 from heartlink.chat.views import HistoryPage, RoomList, RoomView, Views
 
@@ -21,10 +22,13 @@ __all__ = [
     "Membership",
     "Moderation",
     "Peer",
+    "Query",
     "Restriction",
     "Resume",
     "RoomList",
     "RoomView",
+    "Search",
+    "SearchPage",
     "Talk",
     "Views",
     "publish",

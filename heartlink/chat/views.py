@@ -217,10 +217,15 @@ class Views:
             rows = await self._messages.history(live.id, before=bound, after=after, limit=limit + 1, newest=newest)
         has_more = len(rows) > limit
         page = rows[len(rows) - limit :] if has_more and newest else rows[:limit]
-        deleted = await self._deleted_targets(live, page)
+        shown = await self.shown(live, page, user)
         if not self._live_rooms.may(live, user.id if user else None, "chat.read"):
             raise self.why_not_readable(live, user)
-        return HistoryPage([self._shown(live, row, user, deleted) for row in page], has_more, last_seq, self._epoch)
+        return HistoryPage(shown, has_more, last_seq, self._epoch)
+
+    async def shown(self, live: LiveRoom, rows: list[StoredMessage], user: User | None) -> list[msgspec.Raw]:
+        """Messages as somebody sees them; the caller asks for the right to read them, afterwards once more."""
+        deleted = await self._deleted_targets(live, rows)
+        return [self._shown(live, row, user, deleted) for row in rows]
 
     def message(self, live: LiveRoom, row: StoredMessage, user: User | None) -> msgspec.Raw:
         """One message as somebody sees it."""

@@ -93,7 +93,8 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
     ]
     _, components = msgspec.json.schema_components([*dict.fromkeys(types), ErrorReply], ref_template=SCHEMAS)
     components["RoomView"]["properties"]["last_message"] = _one_of(_ref("Message"), {"type": "null"})
-    components["HistoryPage"]["properties"]["messages"]["items"] = _ref("Message")
+    for page in ("HistoryPage", "SearchPage"):
+        components[page]["properties"]["messages"]["items"] = _ref("Message")
     components["Message"]["properties"] |= {"is_own": {"type": "boolean"}, "is_read": {"type": "boolean"}}
     return {
         "openapi": OPENAPI_VERSION,

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from heartlink.chat import HistoryPage, LiveRoom
+from heartlink.chat import HistoryPage, LiveRoom, Query, SearchPage
 from heartlink.errors import not_found, rate_limited, room_ended, unfit
 from heartlink.handlers.base import Operation, describe
 from heartlink.handlers.rooms import RoomHandler
@@ -32,6 +32,10 @@ from heartlink.protocol import (
 
 HISTORY_LIMIT: Final = 200
 HISTORY_LIMIT_BY_DEFAULT: Final = 50
+SEARCH_LIMIT: Final = 100
+SEARCH_LIMIT_BY_DEFAULT: Final = 20
+SEARCH_TEXT_CHARS: Final = 2000
+"""More than a query may have, so that it is the search that says what is wrong with it."""
 
 
 class PostMessageBody(msgspec.Struct, frozen=True):
@@ -195,9 +199,35 @@ class ReadHandler(RoomHandler):
             self.answer(ReadBody(live.state.read_up_to(user.id)))
 
 
+class SearchHandler(RoomHandler):
+    """Words in a room's history."""
+
+    operations = describe(
+        GET=Operation(
+            "Find messages by words in their text or their file's name, newest first.",
+            response=SearchPage,
+            query={
+                "q": "the words; all must occur, in any case and width, also inside of words",
+                "before": "only ids below this one: the `searched_to` of the answer to go on from",
+                "limit": f"1 to {SEARCH_LIMIT}, {SEARCH_LIMIT_BY_DEFAULT} if left out",
+            },
+            errors=(403, 404),
+        ),
+    )
+
+    async def get(self, room_id: str) -> None:
+        """What was found in the time for one request."""
+        query = Query(self.query_text("q", limit=SEARCH_TEXT_CHARS))
+        before = self.query_integer("before", None, 0, MAX_INTEGER)
+        limit = self.query_integer("limit", None, 1, SEARCH_LIMIT) or SEARCH_LIMIT_BY_DEFAULT
+        user = self.identity.user if self.identity else None
+        self.answer(await self.house.search.find(RoomId(room_id), user, query, before=before, limit=limit))
+
+
 MESSAGE_ROUTES = [
     (r"/api/rooms/([^/]+)/messages", MessagesHandler, "its history"),
     (r"/api/rooms/([^/]+)/messages/([^/]+)", MessageHandler, "a message"),
     (r"/api/rooms/([^/]+)/messages/([^/]+)/reactions/([^/]+)", ReactionHandler, "a reaction"),
     (r"/api/rooms/([^/]+)/read", ReadHandler, "my read mark in it"),
+    (r"/api/rooms/([^/]+)/search", SearchHandler, "words in its history"),
 ]

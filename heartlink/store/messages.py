@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,6 +52,18 @@ def _stored(document: Document) -> StoredMessage:
         str(document.keys["dedup"]),
         str(document.keys["fingerprint"]),
     )
+
+
+class Candidate(NamedTuple):
+    """A stored message that was not decoded yet: its id, its JSON, and the rest when it is wanted."""
+
+    id: int
+    body: bytes
+    document: Document
+
+    def decoded(self) -> StoredMessage:
+        """The message."""
+        return _stored(self.document)
 
 
 class Messages:
@@ -103,3 +116,8 @@ class Messages:
         found = await self._backend.scan(MESSAGES, {"room": room_id}, span, limit)
         page = [_stored(document) for document in found]
         return page[::-1] if newest else page
+
+    async def candidates(self, room_id: RoomId, before: int, limit: int) -> list[Candidate]:
+        """At most ``limit`` messages with ids below ``before``, newest first, not decoded yet."""
+        rows = await self._backend.scan(MESSAGES, {"room": room_id}, Span("seq", below=before, descending=True), limit)
+        return [Candidate(int(row.keys["seq"]), row.body, row) for row in rows]
