@@ -8,8 +8,9 @@
  *     await room.open();
  *     room.send("hello");
  */
+import { Blobs } from "./lib/blobs.js";
 import { Courier } from "./lib/courier.js";
-import { claimTab, MemoryStorage } from "./lib/outbox.js";
+import { claimTab, hasEntry, MemoryStorage } from "./lib/outbox.js";
 import { PermissionStream } from "./lib/permissions.js";
 import { Rest } from "./lib/rest.js";
 import { Room } from "./lib/room.js";
@@ -24,6 +25,7 @@ export { menuTree, Rights } from "./lib/rights.js";
 export { Room } from "./lib/room.js";
 export { ReconnectingSocket } from "./lib/socket.js";
 export { Timeline } from "./lib/timeline.js";
+export { Upload } from "./lib/upload.js";
 
 /** One server, seen by one user. */
 export class HeartLink {
@@ -32,6 +34,7 @@ export class HeartLink {
   #renewToken;
   #socketAuth;
   #storage;
+  #blobs;
   #tabId = null;
   #courier = null;
   #me;
@@ -59,6 +62,7 @@ export class HeartLink {
     this.#renewToken = options.renewToken;
     this.#socketAuth = options.socketAuth ?? (this.#getToken ? "ticket" : "cookie");
     this.#storage = options.storage ?? availableStorage();
+    this.#blobs = new Blobs({ isDurable: !(this.#storage instanceof MemoryStorage) });
     this.#me = options.user ?? null;
     this.#options = options;
     this.rest = new Rest({
@@ -81,12 +85,13 @@ export class HeartLink {
    */
   async room(roomId) {
     const me = await this.me();
-    this.#tabId ??= claimTab();
+    if (this.#tabId === null) this.#claimTab();
     return new Room({
       id: roomId,
       me,
       rest: this.rest,
       storage: this.#storage,
+      blobs: this.#blobs,
       scope: this.#scope(me, roomId),
       tabId: this.#tabId,
       address: (id, query) => this.#socketAddress(`/ws/chat/${encodeURIComponent(id)}/`, query),
@@ -103,10 +108,17 @@ export class HeartLink {
    */
   async deliverLeftBehind(exceptRoomId = null) {
     const me = await this.me();
-    this.#tabId ??= claimTab();
+    if (this.#tabId === null) this.#claimTab();
     const scope = (roomId) => this.#scope(me, roomId);
-    this.#courier ??= new Courier({ rest: this.rest, storage: this.#storage, scope, tabId: this.#tabId });
+    const { rest } = this;
+    this.#courier ??= new Courier({ rest, blobs: this.#blobs, storage: this.#storage, scope, tabId: this.#tabId });
     return this.#courier.deliver(exceptRoomId);
+  }
+
+  /** Files whose entry is gone need not be kept. */
+  #claimTab() {
+    this.#tabId = claimTab();
+    this.#blobs.sweep((clientId) => hasEntry(this.#storage, clientId));
   }
 
   #scope(me, roomId) {

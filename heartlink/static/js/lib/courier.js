@@ -1,4 +1,5 @@
 import { Outbox, roomsWithEntries } from "./outbox.js";
+import { Uploads } from "./uploads.js";
 
 /**
  * Delivers, over REST, what was written in rooms that no tab has open any more: somebody wrote while the server was
@@ -6,6 +7,7 @@ import { Outbox, roomsWithEntries } from "./outbox.js";
  */
 export class Courier {
   #rest;
+  #blobs;
   #storage;
   #scope;
   #tabId;
@@ -14,12 +16,14 @@ export class Courier {
   /**
    * @param {object} options
    * @param {import("./rest.js").Rest} options.rest
+   * @param {import("./blobs.js").Blobs} options.blobs
    * @param {Storage} options.storage
    * @param {(roomId: string) => string} options.scope whose outbox a room's is, see Outbox
    * @param {string} options.tabId see `claimTab`
    */
-  constructor({ rest, storage, scope, tabId }) {
+  constructor({ rest, blobs, storage, scope, tabId }) {
     this.#rest = rest;
+    this.#blobs = blobs;
     this.#storage = storage;
     this.#scope = scope;
     this.#tabId = tabId;
@@ -45,18 +49,25 @@ export class Courier {
 
   async #deliverRoom(roomId) {
     const outbox = new Outbox({ scope: this.#scope(roomId), storage: this.#storage, tabId: this.#tabId });
+    const uploads = new Uploads({ outbox, rest: this.#rest, blobs: this.#blobs, roomId });
     let delivered = 0;
     try {
       await outbox.adopt();
-      while (outbox.next && (await this.#deliverOne(outbox, roomId, outbox.next))) delivered += 1;
+      for (let next = outbox.oldest; next; next = outbox.oldest) {
+        const isSettled = next.file ? await uploads.deliver(next) : await this.#deliverWords(outbox, roomId, next);
+        if (!isSettled) break;
+        delivered += 1;
+      }
+      uploads.removeStored();
       return delivered;
     } finally {
+      uploads.stop();
       outbox.dispose();
     }
   }
 
   /** @returns {Promise<boolean>} whether to go on: after a temporary failure nothing may overtake */
-  async #deliverOne(outbox, roomId, { client_id, content, message_type, reply_to }) {
+  async #deliverWords(outbox, roomId, { client_id, content, message_type, reply_to }) {
     const message = { client_id, content, message_type, ...(reply_to ? { reply_to: reply_to.id } : {}) };
     try {
       await this.#rest.postMessage(roomId, message);

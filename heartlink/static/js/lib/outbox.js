@@ -9,8 +9,9 @@ const MOST_SETTLED = 1000;
  * adopts it. Should two tabs ever send the same entry, the server stores it once: its client_id is the key.
  *
  * Entry: {client_id, room_id, content, message_type, reply_to, created_at (epoch ms), owner, attempts,
- *         state: "queued" | "sent" | "failed", error: {code, message, fix} | null}
- * Event `change` (null) after anything changed, here or in another tab.
+ *         state: "queued" | "sent" | "failed", error: {code, message, fix} | null};
+ * one with a `file` {name, size, mime, …} also has {upload_id, is_stored}: its bytes are kept by Blobs, and Uploads carries it.
+ * Events `change` (null) after anything changed, here or in another tab; `removed` (entry) before it, when one is gone.
  */
 export class Outbox extends Emitter {
   #prefix;
@@ -42,9 +43,18 @@ export class Outbox extends Emitter {
     return [...this.#entries.values()].sort((a, b) => a.created_at - b.created_at || a.order - b.order);
   }
 
-  /** The oldest entry this tab has to send: nothing overtakes it. */
+  /** The oldest entry this tab has to send. */
+  get oldest() {
+    return this.entries.find((entry) => this.#isToBeSent(entry)) ?? null;
+  }
+
+  /** The oldest words among them: no later ones overtake them. */
   get next() {
-    return this.entries.find((entry) => entry.owner === this.tabId && entry.state !== "failed") ?? null;
+    return this.entries.find((entry) => !entry.file && this.#isToBeSent(entry)) ?? null;
+  }
+
+  #isToBeSent(entry) {
+    return entry.owner === this.tabId && entry.state !== "failed" && !entry.is_stored;
   }
 
   get(clientId) {
@@ -75,16 +85,25 @@ export class Outbox extends Emitter {
   remove(clientId) {
     this.#settled.add(clientId);
     if (this.#settled.size > MOST_SETTLED) this.#settled.delete(this.#settled.values().next().value);
-    if (!this.#entries.delete(clientId)) return false;
+    if (!this.#forget(clientId)) return false;
     this.#storage.removeItem(this.#prefix + clientId);
     this.emit("change", null);
     return true;
   }
 
-  /** Whatever was handed to a connection that broke waits again. */
+  #forget(clientId) {
+    const entry = this.#entries.get(clientId);
+    if (!entry) return false;
+    this.#entries.delete(clientId);
+    this.emit("removed", entry);
+    return true;
+  }
+
+  /** Words that were handed to a connection that broke wait again. */
   requeue() {
     for (const entry of this.entries) {
-      if (entry.owner === this.tabId && entry.state === "sent") this.update(entry.client_id, { state: "queued" });
+      if (!entry.file && entry.owner === this.tabId && entry.state === "sent")
+        this.update(entry.client_id, { state: "queued" });
     }
   }
 
@@ -137,7 +156,7 @@ export class Outbox extends Emitter {
   }
 
   #reload(key, text) {
-    if (text === null) this.#entries.delete(key.slice(this.#prefix.length));
+    if (text === null) this.#forget(key.slice(this.#prefix.length));
     else this.#read(text);
     this.emit("change", null);
   }
@@ -152,6 +171,14 @@ export function roomsWithEntries(storage, scopePrefix) {
     if (key?.startsWith(prefix)) rooms.add(key.slice(prefix.length, key.lastIndexOf(":")));
   }
   return rooms;
+}
+
+/** Whether any room's outbox has an entry with this client_id. */
+export function hasEntry(storage, clientId) {
+  for (let index = 0; index < storage.length; index += 1) {
+    if (storage.key(index)?.endsWith(`:${clientId}`)) return true;
+  }
+  return false;
 }
 
 /** An id no other client makes: 128 random bits. */

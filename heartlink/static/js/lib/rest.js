@@ -1,4 +1,5 @@
 import { HeartLinkError } from "./errors.js";
+import { transfer } from "./transfer.js";
 
 const REQUEST_TIMEOUT_MS = 15000;
 
@@ -62,6 +63,17 @@ export class Rest {
     } catch {
       throw HeartLinkError.unreachable();
     }
+  }
+
+  /**
+   * One request whose body is no JSON, see `transfer`: its answer whatever the status, with its headers.
+   * @param {string} method
+   * @param {string} path beginning with a slash
+   * @param {{headers?: object, body?: Blob, onProgress?: (sentBytes: number) => void, signal?: AbortSignal}} [more]
+   */
+  async transfer(method, path, { headers = {}, ...more } = {}) {
+    const own = await this.#headers(method !== "HEAD");
+    return transfer({ method, url: this.#base + path, headers: { ...own, ...headers }, ...more });
   }
 
   /** Asks a socket's own address why it refuses (PROTOCOL 2.2): {would, error}; null when the answer is not HeartLink's. */
@@ -140,7 +152,23 @@ export class Rest {
   /** What changes would mean, as the calls that would make them: [{method, path, body}]. */
   preview = (changes) => this.request("POST", "/api/permissions/preview", { changes });
 
-  // Uploads (POST /api/rooms/<id>/files) take their place here.
+  // --- files
+  /**
+   * Sends a file in one request, without outbox and without resuming; `room.sendFile` has both.
+   * @param {string} roomId
+   * @param {Blob} blob
+   * @param {{name?: string, client_id?: string, content?: string, kind?: "voice", duration?: number, waveform?: number[]}} [about]
+   * @returns {Promise<object>} M, the message that shows it
+   */
+  async postFile(roomId, blob, about = {}) {
+    const query = new URLSearchParams({ name: blob.name ?? "file" });
+    for (const [name, value] of Object.entries(about))
+      query.set(name, Array.isArray(value) ? JSON.stringify(value) : value);
+    const headers = { "Content-Type": blob.type || "application/octet-stream" };
+    const answer = await this.transfer("POST", `${roomPath(roomId, "files")}?${query}`, { headers, body: blob });
+    if (answer.status < 300) return answer.body;
+    throw HeartLinkError.fromBody(answer.body, answer.status, Number(answer.header("Retry-After")) || null);
+  }
 }
 
 /** Room ids may be any run of non-slash characters, so every part is encoded. */

@@ -8,6 +8,7 @@ import { Position } from "./position.js";
 import { Sender } from "./sender.js";
 import { ReconnectingSocket } from "./socket.js";
 import { Timeline } from "./timeline.js";
+import { Uploads } from "./uploads.js";
 
 const PAGE_SIZE = 50;
 const LARGEST_PAGE = 200;
@@ -22,7 +23,7 @@ let FRAMES = {};
  * Events (`room.on(name, listener)`; detail in brackets):
  * - `state` {name, retryAt?, error?}: "connecting" | "catching_up" | "live" | "waiting" | "stopped"
  * - `history` null: the timeline was replaced; `message` M: a new one at the end; `change` {message, change}: one in a new form
- * - `outbox` null; `people` null: members, presence, read marks or typing changed
+ * - `outbox` null; `upload` {client_id, sent_bytes, total_bytes, error}: one of its files; `people` null: members, presence, read marks or typing changed
  * - `room` {…}, `capabilities` [..]: what may be drawn changed; `beat` {kind, ms?}: the server gave a sign of life
  * - `refused` HeartLinkError: the server refused something no outbox entry stands for
  * - `ended` / `revoked` (frame): what the room's last frame said; `gap` {expected, got}; `frame` (every frame, as received)
@@ -42,7 +43,7 @@ export class Room extends Emitter {
   #olderPage = null;
 
   /** Made by `HeartLink.room`, which knows the addresses and who speaks. */
-  constructor({ id, me, rest, storage, scope, tabId, address, renew, pingSeconds, backoff }) {
+  constructor({ id, me, rest, storage, blobs, scope, tabId, address, renew, pingSeconds, backoff }) {
     super();
     this.id = id;
     /** {id, username, display_name, …} of the one who speaks */
@@ -60,6 +61,9 @@ export class Room extends Emitter {
     this.#scope = scope;
     this.outbox = new Outbox({ scope, storage, tabId });
     this.outbox.on("change", () => this.emit("outbox", null));
+    this.uploads = new Uploads({ outbox: this.outbox, rest, blobs, roomId: id, renew, backoff });
+    this.uploads.on("progress", (progress) => this.emit("upload", progress));
+    this.uploads.on("turn", () => this.#sender.pump());
     this.#socket = new ReconnectingSocket({
       address: () => address(id, this.#position.query),
       explain: () => rest.explainSocket(`/ws/chat/${encodeURIComponent(id)}/`),
@@ -71,6 +75,7 @@ export class Room extends Emitter {
       outbox: this.outbox,
       send: (frame) => this.#socket.send(frame),
       noAnswer: () => this.#socket.restart("no_answer"),
+      holdBackMs: (entry) => this.uploads.holdsBackMs(entry),
     });
     this.#cursor = new ReadCursor({
       send: (upTo) => this.#socket.send({ type: "read_status", up_to: upTo }),
@@ -102,6 +107,7 @@ export class Room extends Emitter {
     this.#generation += 1;
     this.#socket.close();
     this.#sender.stop();
+    this.uploads.stop();
     this.people.nobodyTypes();
     this.#cursor.stop();
     this.outbox.dispose();
@@ -132,11 +138,32 @@ export class Room extends Emitter {
     if (most && [...content].length > most) {
       throw new HeartLinkError("too_large", "The message is too long.", { fix: `Stay within ${most} characters.` });
     }
-    const quote = replyTo && { id: replyTo.id, sender: replyTo.sender, excerpt: replyTo.content.slice(0, 120) };
-    const entry = this.outbox.add({ room_id: this.id, content, message_type: messageType, reply_to: quote });
+    const entry = this.outbox.add({ room_id: this.id, content, message_type: messageType, reply_to: quoted(replyTo) });
     this.#typingSentAt = 0;
     this.#sender.pump();
     return entry;
+  }
+
+  /**
+   * Puts a file into the outbox, with words of its own where it has some; it is sent as soon as that is possible.
+   * @param {Blob} blob a File, or a Blob with `about.name`
+   * @param {object} [about] name, caption, replyTo (M), kind ("voice": a recording), duration (s), waveform (up to 64 of 0–100), width, height
+   * @returns {object} the outbox entry; `upload` tells how far it is, `retry` and `discard` take its client_id
+   * @throws {HeartLinkError} too_large
+   */
+  sendFile(blob, { name = blob.name ?? "file", caption = "", replyTo = null, kind = null, ...more } = {}) {
+    const most = this.limits.upload_bytes;
+    if (most && blob.size > most) {
+      throw new HeartLinkError("too_large", "The file is too large.", { fix: `Stay within ${most} bytes.` });
+    }
+    return this.uploads.add(blob, {
+      room_id: this.id,
+      content: caption,
+      message_type: kind ?? ["image", "video"].find((type) => blob.type.startsWith(`${type}/`)) ?? "file",
+      reply_to: quoted(replyTo),
+      kind,
+      file: { name, size: blob.size, mime: blob.type, ...more },
+    });
   }
 
   /** Tries a failed entry once more. */
@@ -148,7 +175,9 @@ export class Room extends Emitter {
   }
 
   discard(clientId) {
-    this.outbox.remove(clientId);
+    const entry = this.outbox.get(clientId);
+    if (entry?.file) this.uploads.discard(entry);
+    else this.outbox.remove(clientId);
   }
 
   /** "stored" or "read" for one's own message. */
@@ -273,6 +302,7 @@ export class Room extends Emitter {
     this.#position.interrupt();
     if (code === 1009) this.#sender.refuseInFlight("too_large", "The message is larger than the server takes.");
     this.#sender.stop();
+    this.uploads.pause();
     this.#cursor.forget();
     this.#typingSentAt = 0;
     this.people.nobodyTypes();
@@ -281,6 +311,7 @@ export class Room extends Emitter {
   #goLive() {
     this.#setState({ name: "live" });
     this.#sender.start();
+    this.uploads.start();
     this.#cursor.tell();
   }
 
@@ -417,3 +448,6 @@ export class Room extends Emitter {
     };
   }
 }
+
+const quoted = (message) =>
+  message && { id: message.id, sender: message.sender, excerpt: message.content.slice(0, 120) };

@@ -15,6 +15,7 @@ export class Sender {
   #outbox;
   #send;
   #noAnswer;
+  #holdBackMs;
   #isLive = false;
   #inFlight = null;
   #timer = null;
@@ -27,12 +28,14 @@ export class Sender {
    * @param {import("./outbox.js").Outbox} options.outbox
    * @param {(frame: object) => boolean} options.send false when the connection is not open
    * @param {() => void} options.noAnswer called when an acknowledgement is overdue
+   * @param {(entry: object) => number} [options.holdBackMs] how long something else that was written before goes first
    * @param {object} [options.backoff] see Backoff
    */
-  constructor({ outbox, send, noAnswer, backoff = {} }) {
+  constructor({ outbox, send, noAnswer, holdBackMs = () => 0, backoff = {} }) {
     this.#outbox = outbox;
     this.#send = send;
     this.#noAnswer = noAnswer;
+    this.#holdBackMs = holdBackMs;
     this.#backoff = new Backoff(backoff);
   }
 
@@ -63,6 +66,11 @@ export class Sender {
     const entry = this.#outbox.next;
     if (!entry) return;
     clearTimeout(this.#timer);
+    const heldMs = this.#holdBackMs(entry);
+    if (heldMs > 0) {
+      this.#timer = setTimeout(() => this.pump(), heldMs);
+      return;
+    }
     const frame = {
       type: "message",
       content: entry.content,
