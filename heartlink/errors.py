@@ -49,6 +49,7 @@ INVALID_UTF8 = Farewell(1007, "invalid_utf8")
 MESSAGE_TOO_BIG = Farewell(1009, "message_too_big")
 SERVICE_RESTART = Farewell(1012, "service_restart")
 TOO_SLOW = Farewell(4000, "too_slow")
+CHECK_IS_OVER = Farewell(1000, "check_is_over")
 HEARTBEAT_TIMEOUT = Farewell(4001, "heartbeat_timeout")
 INTERNAL_FAREWELL = Farewell(4002, "internal_error")
 SIGNED_OUT = Farewell(4401, "unauthenticated")
@@ -109,7 +110,6 @@ def rate_limited(retry_after_seconds: float) -> Refusal:
     )
 
 
-# --- Refusals: who asks ----------------------------------------------------------------------------
 def too_many_searches(limit: int) -> Refusal:
     return Refusal(
         "rate_limited",
@@ -120,6 +120,7 @@ def too_many_searches(limit: int) -> Refusal:
     )
 
 
+# --- Refusals: who asks ----------------------------------------------------------------------------
 
 
 def unauthenticated(message: str = "Nobody is signed in.", fix: str = "Sign in, then try again.") -> Refusal:
@@ -220,6 +221,25 @@ def unknown_socket_version(seen: str) -> Refusal:
     )
 
 
+def upgrade_headers_lost(upgrade: str, connection: str) -> Refusal:
+    return Refusal(
+        "upgrade_headers_lost",
+        426,
+        "The handshake of a WebSocket came without its headers "
+        f"(Upgrade '{upgrade[:40]}', Connection '{connection[:40]}' were seen).",
+        "Have the proxy in between speak HTTP/1.1 and hand on 'Upgrade: websocket' and 'Connection: Upgrade'.",
+    )
+
+
+def no_socket_here(path: str) -> Refusal:
+    return Refusal(
+        "not_a_socket",
+        404,
+        f"There is no socket at '{path[:200]}'.",
+        "Socket routes begin with /ws/; /api/routes lists them.",
+    )
+
+
 def method_not_allowed(method: str, allow: tuple[str, ...]) -> Refusal:
     return Refusal(
         "method_not_allowed",
@@ -300,6 +320,16 @@ def busy(what: str) -> Refusal:
     return Refusal("busy", 503, f"Too many {what} are waiting.", "Try again in a moment.", retry_after_seconds=1.0)
 
 
+def doctor_is_busy() -> Refusal:
+    return Refusal(
+        "busy",
+        503,
+        "Too many people are checking their connection at once.",
+        "Try again in a minute.",
+        retry_after_seconds=10.0,
+    )
+
+
 def draining() -> Refusal:
     return Refusal(
         "draining", 503, "The server is shutting down.", "Connect again in a moment.", retry_after_seconds=2.0
@@ -324,6 +354,10 @@ class DuplicateKey(StoreFault):
 
 class StoreUnavailable(StoreFault):
     """The database did not confirm: whether anything was stored is unknown."""
+
+
+class BlobMissing(StoreFault):
+    """There is no blob under this id, or it was removed while it was being read."""
 
 
 @dataclass

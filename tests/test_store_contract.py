@@ -13,6 +13,7 @@ import pytest
 
 from heartlink.store.backend import Backend
 from heartlink.store.opening import make_backend
+from tests.contract_blobs import BlobContract
 from tests.contract_store import StoreContract
 from tests.nx_server import NxServer
 
@@ -36,13 +37,13 @@ def server() -> Iterator[NxServer]:
         yield server
 
 
-class TestSqlite(StoreContract):
+class TestSqlite(StoreContract, BlobContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> MadePlace:
         return MadePlace(tmp_path / "data")
 
 
-class TestMongoWire(StoreContract):
+class TestMongoWire(StoreContract, BlobContract):
     numbers = itertools.count()
 
     @pytest.fixture
@@ -50,7 +51,7 @@ class TestMongoWire(StoreContract):
         return MadePlace(tmp_path / "data", server.url_for(f"test{next(self.numbers)}"))
 
 
-class TestMongo(StoreContract):
+class TestMongo(StoreContract, BlobContract):
     __test__ = bool(MONGO_URL)
 
     @pytest.fixture

@@ -10,11 +10,18 @@ is then of unknown outcome. What was confirmed is durable (journaled, fsync).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
 
 KeyValue = str | int
+
+BLOB_PIECE_BYTES: Final = 256 * 1024
+"""The most that one step of :meth:`Backend.read_blob` gives."""
+
+_BLOB_ID: Final = re.compile(r"[a-z0-9]{2}[a-z0-9-]{1,78}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,13 @@ class Collection:
 def id_of(text: str, number: int) -> str:
     """The id of a document in a collection with ``id_from``."""
     return f"{text}:{number:012d}"
+
+
+def check_blob_id(blob_id: str) -> str:
+    """The id of a blob: 3 to 80 of ``a-z0-9-``, so that it can stand in a path; ValueError for anything else."""
+    if not _BLOB_ID.fullmatch(blob_id):
+        raise ValueError(f"{blob_id!r} is no id of a blob.")
+    return blob_id
 
 
 class Document(NamedTuple):
@@ -126,3 +140,27 @@ class Backend(Protocol):
         DuplicateKey (an id or unique key existed, or a Replace met another value: a *prefix* of the batch may be
         stored, on SQLite nothing is) or StoreUnavailable (any prefix may be stored, now or later).
         """
+
+    # Blobs: bytes under an id, never changed, read in pieces
+
+    async def put_blob(self, blob_id: str, source: Path) -> None:
+        """Store the content of a file; it is durable on return, and replaces what was under the id.
+
+        The source stays where it is, and may be removed afterwards. A blob is there as a whole or not at all;
+        what an interrupted call has left, ``delete_blob`` or another ``put_blob`` of the same id takes away.
+        """
+
+    def read_blob(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` on, at most ``length``, in pieces; raises BlobMissing where there is no blob.
+
+        Nothing is read ahead of who asks. Whoever stops before the end closes the iterator (``aclosing``).
+        """
+
+    async def blob_size(self, blob_id: str) -> int | None:
+        """The bytes of a blob; None when there is none."""
+
+    async def delete_blob(self, blob_id: str) -> bool:
+        """Remove a blob; False when there was none. What is being read of it may break off with BlobMissing."""
+
+    async def blob_ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """The ids of blobs above ``after``, in their order; those that an interrupted call has left half stored too."""

@@ -18,6 +18,13 @@ MESSAGES = Collection(
     id_from=("room", "seq"),
 )
 
+FILES = Collection(
+    "files",
+    text=("file", "owner", "blob", "message"),
+    integer=("pending",),
+    indexes=(("owner", "file"), ("blob",), ("message",), ("pending", "file"), ("file",)),
+)
+
 POLICY_COMMITS = Collection("policy_commits", integer=("version",), unique=(("version",),))
 
-ALL = (META, USERS, ENDED_SESSIONS, ROOMS, INVITES, RECEIPTS, MESSAGES, POLICY_COMMITS)
+ALL = (META, USERS, ENDED_SESSIONS, ROOMS, INVITES, RECEIPTS, MESSAGES, FILES, POLICY_COMMITS)

@@ -7,14 +7,16 @@ import logging
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from heartlink.errors import StartupFailure, StoreUnavailable
 from heartlink.store.backend import Change, Collection, Document, KeyValue, Span
 from heartlink.store.folder import DataFolder
+from heartlink.store.sqlite.blobs import Blobs
 from heartlink.store.sqlite.checkpoint import Checkpointer
 from heartlink.store.sqlite.connection import WRITER_CACHE_BYTES, connect
 from heartlink.store.sqlite.sql import PARAMETERS_PER_STATEMENT, Table
@@ -40,6 +42,7 @@ class SqliteBackend:
         self._folder = folder
         self._path = folder.path / DATABASE_FILE
         self._confirm_seconds = confirm_seconds
+        self._blobs = Blobs(folder.path)
         self._tables: dict[str, Table] = {}
         self._connection: sqlite3.Connection | None = None
         self._writer: Writer | None = None
@@ -137,6 +140,26 @@ class SqliteBackend:
         """Store a batch, in one commit with all that is handed over in this turn of the loop; all of it or nothing."""
         return self._submit(Job(self._loop.create_future(), self._tables[collection.name], batch))
 
+    async def put_blob(self, blob_id: str, source: Path) -> None:
+        """Store the content of a file."""
+        await self._blobs.put(blob_id, source)
+
+    def read_blob(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of a blob in pieces."""
+        return self._blobs.read(blob_id, start, length)
+
+    async def blob_size(self, blob_id: str) -> int | None:
+        """The bytes of a blob."""
+        return await self._blobs.size(blob_id)
+
+    async def delete_blob(self, blob_id: str) -> bool:
+        """Remove a blob."""
+        return await self._blobs.delete(blob_id)
+
+    async def blob_ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """The ids above ``after`` in their order."""
+        return await self._blobs.ids(after, limit)
+
     def _submit(self, job: Job) -> asyncio.Future[Any]:
         if self._threads is None or self._jobs >= JOBS_WAITING:
             job.future.set_exception(StoreUnavailable("SQLite is closed, or too much waits for it."))
@@ -211,6 +234,7 @@ class SqliteBackend:
             self._connection = connect(self._path, cache_bytes=WRITER_CACHE_BYTES)
             self._check(self._connection)
             self._make_tables(self._connection)
+            self._blobs.open()
         except sqlite3.OperationalError as error:
             raise StartupFailure(
                 f"The database file {self._path} cannot be used: {error}.",
@@ -255,6 +279,7 @@ class SqliteBackend:
     def _release(self, threads: ThreadPoolExecutor) -> None:
         # Reads that wait are answered first: only then every connection is back, and can be closed.
         threads.shutdown()
+        self._blobs.close()
         if self._checkpointer is not None:
             self._checkpointer.stop()
         while not self._readers.empty():

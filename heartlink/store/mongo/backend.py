@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pymongo
@@ -23,7 +23,6 @@ from pymongo.errors import (
     ConfigurationError,
     DuplicateKeyError,
     InvalidURI,
-    OperationFailure,
     PyMongoError,
 )
 from pymongo.read_concern import ReadConcern
@@ -33,6 +32,8 @@ from pymongo.write_concern import WriteConcern
 from heartlink.errors import DuplicateKey, StartupFailure, StoreUnavailable
 from heartlink.store.backend import Change, Collection, Document, Insert, KeyValue, Span
 from heartlink.store.folder import DataFolder
+from heartlink.store.mongo.faults import startup_failure, unavailable
+from heartlink.store.mongo.gridfs import INDEXES, GridFs
 
 DEFAULT_DATABASE = "heartlink"
 TIMEOUT_SECONDS = 3.0
@@ -46,7 +47,7 @@ ASKS_WAITING = 2_000
 # Motor's pool has five workers a core; one is left for the appends, which must never wait behind anything else.
 ASKS_AT_ONCE = 5 * (os.cpu_count() or 1) - 1
 PROBE = "probe"
-UNAUTHORIZED, AUTHENTICATION_FAILED, DUPLICATE = 13, 18, 11000
+DUPLICATE = 11000
 URL_HINT = "It looks like mongodb://user:password@host:27017/heartlink; write @ : / % in a password as %40 %3A %2F %25."
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class MongoBackend:
         self._appender: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(ASKS_AT_ONCE)
         self._asked = self._failures = self._pings = 0
+        self._blobs = GridFs(self._ask, self._of)
 
     async def open(self, collections: Sequence[Collection]) -> None:
         """Connect, learn what the deployment is, make the indexes."""
@@ -88,6 +90,8 @@ class MongoBackend:
                 await self._connect(database)
                 for collection in collections:
                     await self._make_indexes(collection)
+                for name, fields in INDEXES.items():
+                    await self._database[name].create_index([(field, ASCENDING) for field in fields])
                 await self.ping()
         except (PyMongoError, StoreUnavailable, TimeoutError, OSError) as error:
             await self.close()
@@ -183,6 +187,26 @@ class MongoBackend:
         if self._appender is None:
             self._appender = self._loop.create_task(self._append_waiting(), name="mongo-append")
         return future
+
+    async def put_blob(self, blob_id: str, source: Path) -> None:
+        """Store the content of a file."""
+        await self._blobs.put(blob_id, source)
+
+    def read_blob(self, blob_id: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of a blob in pieces."""
+        return self._blobs.read(blob_id, start, length)
+
+    async def blob_size(self, blob_id: str) -> int | None:
+        """The bytes of a blob."""
+        return await self._blobs.size(blob_id)
+
+    async def delete_blob(self, blob_id: str) -> bool:
+        """Remove a blob."""
+        return await self._blobs.delete(blob_id)
+
+    async def blob_ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """The ids above ``after`` in their order."""
+        return await self._blobs.ids(after, limit)
 
     async def _append_waiting(self) -> None:
         try:
@@ -354,33 +378,3 @@ def as_document(collection: Collection, found: Mapping[str, Any]) -> Document:
 def refuse(batch: Batch, reason: str) -> None:
     if not batch.future.done():
         batch.future.set_exception(DuplicateKey(reason))
-
-
-def unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"MongoDB: {error_text(error)}")
-
-
-def error_text(error: Exception) -> str:
-    """The library's words without the topology it appends to them."""
-    text = str(error)
-    if not text or text.startswith("No servers found yet"):
-        return "it did not answer in time"
-    return re.split(r"\s*\(configured timeouts|, Timeout: |, full error: ", text)[0].rstrip(".")
-
-
-def startup_failure(where: str, database: str, error: Exception) -> StartupFailure:
-    code = error.code if isinstance(error, OperationFailure) else None
-    if code == AUTHENTICATION_FAILED:
-        return StartupFailure(
-            f"MongoDB at {where} refused the user name or the password.",
-            "Check both in --mongo-url, and the database of the account with ?authSource=….",
-        )
-    if code == UNAUTHORIZED:
-        return StartupFailure(
-            f"MongoDB at {where} does not let this user work in the database {database}.",
-            "Put a user with the role readWrite on it into --mongo-url.",
-        )
-    return StartupFailure(
-        f"MongoDB at {where} cannot be used: {error_text(error)}.",
-        "Check that it runs and is reachable from here, or leave out --mongo-url for the embedded database.",
-    )
