@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Final, Protocol
 from heartlink.auth import Auth, Credential
 from heartlink.chat import Around, Talk
 from heartlink.connection import Connection, TokenBucket
+from heartlink.diagnosis import Diagnosis
 from heartlink.errors import (
     TOO_MANY,
     Refusal,
@@ -24,6 +26,7 @@ from heartlink.hub import Hub, frame_of
 from heartlink.model import User
 from heartlink.protocol import (
     CHAT_COMMANDS,
+    DOCTOR_COMMANDS,
     PERMISSION_COMMANDS,
     Authenticate,
     BadFrame,
@@ -33,6 +36,7 @@ from heartlink.protocol import (
     Connect,
     DeleteMessage,
     Echo,
+    EchoText,
     EditMessage,
     Event,
     Explain,
@@ -120,8 +124,11 @@ class Dispatcher:
         except Refusal as refusal:
             self._refuse(peer, refusal, Echo.of(command))
         except Exception:
-            logger.exception("a frame on connection %s failed", peer.connection.id)
-            self._refuse(peer, internal_error(), Echo.of(command))
+            # No request stands behind a frame: what its sender quotes is a name for this one mishap.
+            mishap = secrets.token_hex(8)
+            fields = {"request_id": mishap}
+            logger.exception("%s a frame on connection %s failed", mishap, peer.connection.id, extra={"fields": fields})
+            self._refuse(peer, internal_error(mishap), Echo.of(command))
         else:
             if reply is not None:
                 peer.connection.push(frame_of(reply))
@@ -232,3 +239,19 @@ class PermissionDispatcher(Dispatcher):
             Explain: questions.explain,
         }
         super().__init__(hub, auth, clock=clock, spawn=spawn, reader=CommandReader(PERMISSION_COMMANDS), table=table)
+
+
+class DoctorDispatcher(Dispatcher):
+    """What can be asked for on the doctor's socket."""
+
+    def __init__(
+        self,
+        diagnosis: Diagnosis,
+        hub: Hub,
+        auth: Auth,
+        *,
+        clock: Callable[[], int],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        table: dict[type[Command], Handler] = {EchoText: diagnosis.echo}
+        super().__init__(hub, auth, clock=clock, spawn=spawn, reader=CommandReader(DOCTOR_COMMANDS), table=table)

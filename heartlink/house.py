@@ -29,13 +29,15 @@ from heartlink.chat import (
 )
 from heartlink.connection import ConnectionLimits, TokenBucket
 from heartlink.demo import furnish
-from heartlink.dispatch import ChatDispatcher, PermissionDispatcher
+from heartlink.diagnosis import Diagnosis
+from heartlink.dispatch import ChatDispatcher, DoctorDispatcher, PermissionDispatcher
 from heartlink.errors import Refusal, StartupFailure, StoreFault
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
 from heartlink.model import RoomId, UserId
 from heartlink.policy import Desk, Explainer, furnish_policy
 from heartlink.protocol import Limits
+from heartlink.refusals import RefusalLog
 from heartlink.rights.policy import Policy
 from heartlink.settings import Settings
 from heartlink.store.backend import Backend
@@ -98,6 +100,9 @@ class House:
     setup: Setup
     notices: Notices
     permission_dispatcher: PermissionDispatcher
+    refusal_log: RefusalLog
+    diagnosis: Diagnosis
+    doctor_dispatcher: DoctorDispatcher
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -151,6 +156,8 @@ class House:
         self._furnish_chat()
         self._furnish_streams()
         self._furnish_administration()
+        self._furnish_doctor()
+        stack.callback(self.refusal_log.close)
         stack.callback(self.unread_hints.close)
         stack.callback(self.live_rooms.close)
         stack.push_async_callback(self.tasks.close)
@@ -248,6 +255,21 @@ class House:
         self.administration = Administration(desk, Commits(self.backend), users, self.auth, self.hub, clock=clock)
         self.notices = Notices(self.administration, desk, self.explainer, self.streams.notify, clock=clock)
         self.setup = Setup(desk, users, self.auth, self.administration.keepers, clock=clock)
+
+    def _furnish_doctor(self) -> None:
+        """What helps to find out why a socket does not open."""
+        call_later, settings = asyncio.get_running_loop().call_later, self.settings
+        self.refusal_log = RefusalLog(call_later)
+        self.diagnosis = Diagnosis(
+            clock=self.clock,
+            call_later=call_later,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            frame_bytes=settings.frame_bytes,
+            messages_per_second=settings.messages_per_second,
+        )
+        self.doctor_dispatcher = DoctorDispatcher(
+            self.diagnosis, self.hub, self.auth, clock=self.clock, spawn=self.tasks.spawn
+        )
 
     async def _find_administrator(self) -> None:
         """Make the one that was named; where there is none, a way for whoever started the server to become one."""

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -53,7 +54,10 @@ class LineFormatter(logging.Formatter):
         self.as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON, or as ``time LEVEL logger: message`` with the traceback below it."""
+        """The record as JSON, or as ``time LEVEL logger: message`` with the traceback below it.
+
+        What a record was given as ``extra={"fields": {…}}`` stands in the JSON under its own names.
+        """
         message = _bounded(without_secrets(record.getMessage()), LINE_CHARS)
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         # The end of a traceback tells what happened, so the beginning is what is cut.
@@ -63,11 +67,13 @@ class LineFormatter(logging.Formatter):
             line = f"{moment} {record.levelname} {record.name}: {_on_one_line(message)}"
             return f"{line}\n{trace}" if trace else line
         fields: dict[str, Any] = {
-            "time": moment,
+            "ts": moment,
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": message,
         }
+        more: Mapping[str, Any] = getattr(record, "fields", {})
+        fields |= {name: _bounded_field(value) for name, value in more.items() if value is not None}
         if trace:
             fields["exception"] = trace
         return msgspec.json.encode(fields).decode()
@@ -75,6 +81,10 @@ class LineFormatter(logging.Formatter):
 
 def _bounded(text: str, limit_chars: int) -> str:
     return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"
+
+
+def _bounded_field(value: object) -> object:
+    return _bounded(without_secrets(value), LINE_CHARS) if isinstance(value, str) else value
 
 
 def _on_one_line(text: str) -> str:

@@ -148,14 +148,24 @@ def log_access(handler: web.RequestHandler) -> None:
     request = handler.request
     status = handler.get_status()
     level = logging.DEBUG if request.path in QUIET_PATHS and status < 500 else logging.INFO
+    fields = {
+        "request_id": getattr(handler, "request_id", None),
+        "status": status,
+        "method": request.method,
+        "path": without_tokens(request.path),
+        "ms": round(1000 * request.request_time(), 1),
+        "ip": request.remote_ip,
+    }
     access_log.log(
         level,
-        "%d %s %s (%s) %.1fms",
+        "%d %s %s (%s) %.1fms %s",
         status,
         request.method,
-        without_tokens(request.path),
+        fields["path"],
         request.remote_ip,
-        1000 * request.request_time(),
+        fields["ms"],
+        fields["request_id"] or "-",
+        extra={"fields": fields},
     )
 
 

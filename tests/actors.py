@@ -159,6 +159,12 @@ class Person:
         chair.greeting = await chair.hears("connection_confirmed")
         return chair
 
+    async def visits_the_doctor(self) -> Chair:
+        """A socket of the doctor, greeted."""
+        chair = await self._connects("/ws/doctor/")
+        chair.greeting = await chair.hears("doctor_greeting")
+        return chair
+
     async def _connects(self, path: str) -> Chair:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         url = self.server.url.replace("http", "ws", 1) + path

@@ -10,7 +10,14 @@ import pytest
 
 from heartlink.dispatch import ChatDispatcher
 from heartlink.handlers import routes
-from heartlink.protocol import CHAT_COMMANDS, CHAT_EVENTS, PERMISSION_COMMANDS, PERMISSION_EVENTS
+from heartlink.protocol import (
+    CHAT_COMMANDS,
+    CHAT_EVENTS,
+    DOCTOR_COMMANDS,
+    DOCTOR_EVENTS,
+    PERMISSION_COMMANDS,
+    PERMISSION_EVENTS,
+)
 from tests.actors import Person
 from tests.conftest import Serve
 
@@ -47,6 +54,7 @@ PROMISED = [
     ("PUT", "/api/rooms/{room_id}/messages/{message_id}/reactions/{emoji}"),
     ("DELETE", "/api/rooms/{room_id}/messages/{message_id}/reactions/{emoji}"),
     ("POST", "/api/rooms/{room_id}/read"),
+    ("GET", "/api/doctor/whoami"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/api/routes"),
@@ -118,6 +126,7 @@ async def test_asyncapi_describes_every_frame_of_every_socket(serve: Serve) -> N
     for word, kinds in (
         ("chat", (*CHAT_COMMANDS, *CHAT_EVENTS)),
         ("permissions", (*PERMISSION_COMMANDS, *PERMISSION_EVENTS)),
+        ("doctor", (*DOCTOR_COMMANDS, *DOCTOR_EVENTS)),
     ):
         for address, channel in addresses.items():
             if address.split("/")[2] == word:
@@ -151,6 +160,7 @@ async def test_every_command_has_somebody_who_does_it(serve: Serve) -> None:
     chat = server.house.chat_dispatcher
     assert isinstance(chat, ChatDispatcher) and set(chat.table) == set(CHAT_COMMANDS)
     assert set(server.house.permission_dispatcher.table) == set(PERMISSION_COMMANDS)
+    assert set(server.house.doctor_dispatcher.table) == set(DOCTOR_COMMANDS)
 
 
 async def test_health_says_one_word_and_needs_no_sign_in(serve: Serve) -> None:

@@ -55,7 +55,7 @@ def test_json_lines_carry_time_level_logger_message_and_traceback() -> None:
         raise ValueError(f"broken by {TOKEN}")
     except ValueError as failure:
         fields = json.loads(line_of("it %s", "broke", as_json=True, failure=failure))
-    assert fields["time"].endswith("Z")
+    assert fields["ts"].endswith("Z")
     assert (fields["level"], fields["logger"], fields["message"]) == ("info", "heartlink.test", "it broke")
     assert fields["exception"].endswith("ValueError: broken by …")
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from heartlink.handlers import routes
-from heartlink.protocol import CHAT_COMMANDS, PERMISSION_COMMANDS
+from heartlink.protocol import CHAT_COMMANDS, DOCTOR_COMMANDS, PERMISSION_COMMANDS
 from tests.actors import PASSWORD, Chair, Person, Server
 from tests.administrators import administrator, does, grants
 from tests.conftest import Serve
@@ -48,6 +48,7 @@ REST = [
     Row("GET", "/api/routes", PUBLIC),
     Row("GET", "/api/openapi.json", PUBLIC),
     Row("GET", "/api/asyncapi.json", PUBLIC),
+    Row("GET", "/api/doctor/whoami", PUBLIC),
     # Accounts
     Row("POST", "/api/auth/register", (201, 201, 201, 201), {"username": "{new}", "password": PASSWORD}),
     Row("POST", "/api/auth/login", PUBLIC, {"username": "owner", "password": PASSWORD}),
@@ -144,6 +145,7 @@ REST = [
 
 DOORS: dict[str, tuple[int, int, int, int]] = {
     "/ws/chat/{room_id}/": (401, 403, 101, 101),
+    "/ws/doctor/": (101, 101, 101, 101),
     "/ws/permissions/": (101, 101, 101, 101),
     "/ws/permissions/anonymous/": (101, 101, 101, 101),
     "/ws/permissions/{user_id}/": (401, 403, 403, 101),
@@ -181,6 +183,14 @@ STREAM: list[tuple[dict[str, Any], tuple[str, str, str, str]]] = [
     ({"type": "explain", "resource": "a", "action": "b"}, ("explanation",) * 4),
     ({"type": "subscribe_notifications", "types": ["x"]}, ("subscription_confirmed",) * 4),
     ({"type": "unsubscribe_notifications"}, ("unsubscription_confirmed",) * 4),
+    ({"type": "heartbeat"}, ("heartbeat_response",) * 4),
+    ({"type": "heartbeat_ack"}, ("heartbeat_ack",) * 4),
+    ({"type": "ping", "timestamp": 1}, ("pong",) * 4),
+    ({"type": "reauth", "token": "{token}"}, ("unauthenticated", "reauth_ok", "reauth_ok", "reauth_ok")),
+]
+
+DOCTOR: list[tuple[dict[str, Any], tuple[str, str, str, str]]] = [
+    ({"type": "echo", "text": "hi"}, ("echo_response",) * 4),
     ({"type": "heartbeat"}, ("heartbeat_response",) * 4),
     ({"type": "heartbeat_ack"}, ("heartbeat_ack",) * 4),
     ({"type": "ping", "timestamp": 1}, ("pong",) * 4),
@@ -338,10 +348,19 @@ async def test_every_frame_of_the_stream_is_answered_as_the_table_says(serve: Se
             assert await answer_to(chair, frame, person) == expected[number], (column, frame)
 
 
+async def test_every_frame_of_the_doctor_is_answered_as_the_table_says(serve: Serve) -> None:
+    stage = await staged(serve)
+    for column, number in zip(COLUMNS, range(4), strict=True):
+        person = stage.people[column]
+        chair = await person.visits_the_doctor()
+        for frame, expected in DOCTOR:
+            assert await answer_to(chair, frame, person) == expected[number], (column, frame)
+
+
 def test_nothing_is_missing_from_the_table() -> None:
     known = {(method, route.path) for route in routes() if route.kind == "rest" for method in route.operations}
     assert len(known) > 50
     assert {(row.method, row.path.partition("?")[0]) for row in REST} == known
     assert set(DOORS) == {route.path for route in routes() if route.kind == "socket"}
-    for table, commands in ((CHAT, CHAT_COMMANDS), (STREAM, PERMISSION_COMMANDS)):
+    for table, commands in ((CHAT, CHAT_COMMANDS), (STREAM, PERMISSION_COMMANDS), (DOCTOR, DOCTOR_COMMANDS)):
         assert {frame["type"] for frame, _ in table} == {command.__struct_config__.tag for command in commands}

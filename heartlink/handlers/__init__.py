@@ -11,6 +11,7 @@ import tornado.locale
 from heartlink.handlers.accounts import ACCOUNT_ROUTES
 from heartlink.handlers.base import ApiNotFoundHandler, Application
 from heartlink.handlers.description import Route
+from heartlink.handlers.doctor import DOCTOR_AMONG_FILES, DOCTOR_PAGES, DOCTOR_ROUTES, DOCTOR_SOCKETS
 from heartlink.handlers.messages import MESSAGE_ROUTES
 from heartlink.handlers.moderation import MODERATION_ROUTES
 from heartlink.handlers.operations import (
@@ -43,6 +44,7 @@ OPERATION_ROUTES: Final = [
 
 REST_ROUTES: Final = [
     *OPERATION_ROUTES,
+    *DOCTOR_ROUTES,
     *ACCOUNT_ROUTES,
     *ROOM_ROUTES,
     *MESSAGE_ROUTES,
@@ -58,9 +60,9 @@ DESCRIBING: Final = (RoutesHandler, OpenApiHandler, AsyncApiHandler)
 def routes() -> tuple[Route, ...]:
     """Every page, REST and socket route."""
     return (
-        *_of_kind("page", [*PAGE_ROUTES, *SETUP_ROUTES]),
+        *_of_kind("page", [*PAGE_ROUTES, *SETUP_ROUTES, *DOCTOR_PAGES, DOCTOR_AMONG_FILES]),
         *_of_kind("rest", REST_ROUTES),
-        *_of_kind("socket", SOCKET_ROUTES),
+        *_of_kind("socket", [*SOCKET_ROUTES, *DOCTOR_SOCKETS]),
     )
 
 
@@ -81,10 +83,12 @@ def make_application(house: House) -> Application:
         (r"/ws(/.*)?", UnknownSocketHandler, {"routes": sockets}),
         (r"/api(?:/.*)?", ApiNotFoundHandler),
     ]
-    return Application(
+    application = Application(
         house,
         specs,
         static_path=str(PACKAGE / "static"),
         static_handler_class=StaticFiles,
         template_path=str(PACKAGE / "templates"),
     )
+    application.add_handlers(r".*", [DOCTOR_AMONG_FILES[:2]])
+    return application

@@ -11,7 +11,16 @@ import msgspec
 
 from heartlink import __version__
 from heartlink.handlers.base import Operation
-from heartlink.protocol import CHAT_COMMANDS, CHAT_EVENTS, PERMISSION_COMMANDS, PERMISSION_EVENTS, Command, Event
+from heartlink.protocol import (
+    CHAT_COMMANDS,
+    CHAT_EVENTS,
+    DOCTOR_COMMANDS,
+    DOCTOR_EVENTS,
+    PERMISSION_COMMANDS,
+    PERMISSION_EVENTS,
+    Command,
+    Event,
+)
 
 OPENAPI_VERSION = "3.1.0"
 ASYNCAPI_VERSION = "3.0.0"
@@ -176,6 +185,7 @@ class Channel(NamedTuple):
 CHANNELS: Final = (
     Channel("chat", "chat", CHAT_COMMANDS, CHAT_EVENTS),
     Channel("permissions", "permissions", PERMISSION_COMMANDS, PERMISSION_EVENTS),
+    Channel("doctor", "doctor", DOCTOR_COMMANDS, DOCTOR_EVENTS),
 )
 
 PARAMETERS: Final = MappingProxyType({"room_id": "The room's id.", "user_id": "The user's id."})

@@ -12,6 +12,7 @@ from heartlink.administration.previews import PreviewReply
 from heartlink.administration.views import AuditEntry, PersonView
 from heartlink.chat import Peer
 from heartlink.connection import Connection
+from heartlink.diagnosis import DoctorPeer
 from heartlink.errors import not_found
 from heartlink.handlers.base import Operation, describe
 from heartlink.handlers.policy import CHANGE_ERRORS, PolicyHandler
@@ -82,7 +83,7 @@ class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None
     address: str
     since: str
-    kind: Literal["chat", "permissions"]
+    kind: Literal["chat", "permissions", "doctor"]
     room_id: str | None
     queued_frames: int
     queued_bytes: int
@@ -258,13 +259,19 @@ def _shown(connection: Connection, arrival: Arrival) -> ConnectionView:
         username=user.username if user else None,
         address=arrival.address,
         since=iso(arrival.since_ms),
-        kind="chat" if isinstance(context, Peer) else "permissions",
+        kind=_kind_of(context),
         room_id=context.live.id if isinstance(context, Peer) else None,
         queued_frames=connection.queued_frames,
         queued_bytes=connection.queued_bytes,
         bytes_in=connection.bytes_in,
         bytes_out=connection.bytes_out,
     )
+
+
+def _kind_of(context: object) -> Literal["chat", "permissions", "doctor"]:
+    if isinstance(context, Peer):
+        return "chat"
+    return "doctor" if isinstance(context, DoctorPeer) else "permissions"
 
 
 OVERSIGHT_ROUTES = [

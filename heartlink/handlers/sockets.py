@@ -21,6 +21,7 @@ from heartlink.errors import (
     store_unavailable,
     unknown_socket_route,
     unknown_socket_version,
+    upgrade_headers_lost,
 )
 from heartlink.handlers.base import BaseHandler, Operation, describe, refusal_record
 from heartlink.handlers.websocket import PeerSocketHandler
@@ -53,7 +54,7 @@ class SocketHandler(BaseHandler, PeerSocketHandler):
 
     async def get(self, *parts: str) -> None:
         """Upgrade, or explain."""
-        upgrade = self._wants_upgrade()
+        upgrade = self.wants_upgrade
         try:
             self._check_version(upgrade)
             await self._check_door(upgrade)
@@ -72,11 +73,6 @@ class SocketHandler(BaseHandler, PeerSocketHandler):
     async def enter(self, *parts: str) -> None:
         """Check the right to be here; raises the Refusal that keeps this caller out."""
         raise NotImplementedError
-
-    def _wants_upgrade(self) -> bool:
-        headers = self.request.headers
-        connection = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
-        return headers.get("Upgrade", "").lower() == "websocket" and "upgrade" in connection
 
     def _check_version(self, upgrade: bool) -> None:
         if upgrade and self.request.headers.get("Sec-WebSocket-Version") != VERSION:
@@ -105,6 +101,9 @@ class SocketHandler(BaseHandler, PeerSocketHandler):
             self._explain(refusal.status, refusal)
 
     def _explain(self, would: int, refusal: Refusal | None) -> None:
+        if self.is_handshake:
+            headers = self.request.headers
+            self.refusal = upgrade_headers_lost(headers.get("Upgrade", ""), headers.get("Connection", ""))
         self.set_header("Upgrade", "websocket")
         self.set_header("Connection", "Upgrade")
         error = refusal_record(refusal, self.request_id)["error"] if refusal else None

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Mapping
 from http.client import responses
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tornado import web
 
@@ -22,6 +22,7 @@ from heartlink.errors import (
     invalid_parameters,
     method_not_allowed,
     missing_parameters,
+    no_socket_here,
     not_found,
     store_unavailable,
     too_large,
@@ -29,6 +30,7 @@ from heartlink.errors import (
 )
 from heartlink.model import Identity
 from heartlink.protocol import encode
+from heartlink.refusals import RefusedUpgrade
 
 if TYPE_CHECKING:
     from heartlink.house import House
@@ -49,6 +51,10 @@ class BaseHandler(web.RequestHandler):
 
     identity: Identity | None = None
     request_id: str = ""
+    refusal: Refusal | None = None
+    """What the request was refused with, once it was."""
+    route: ClassVar[str] = ""
+    """The address with its variable parts in braces, where a handler has but one."""
 
     @property
     def house(self) -> House:
@@ -66,6 +72,19 @@ class BaseHandler(web.RequestHandler):
         """Whether the client speaks https."""
         return self.request.protocol == "https"
 
+    @property
+    def wants_upgrade(self) -> bool:
+        """Whether the request asks for a WebSocket, with both headers that it takes."""
+        headers = self.request.headers
+        connection = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
+        return headers.get("Upgrade", "").lower() == "websocket" and "upgrade" in connection
+
+    @property
+    def is_handshake(self) -> bool:
+        """Whether somebody meant to open a WebSocket, though a proxy may have taken headers away."""
+        headers = self.request.headers
+        return "Sec-WebSocket-Key" in headers or headers.get("Upgrade", "").lower() == "websocket"
+
     def set_default_headers(self) -> None:
         """What every answer carries."""
         self.request_id = self.request_id or secrets.token_hex(8)
@@ -80,7 +99,7 @@ class BaseHandler(web.RequestHandler):
         origin = self.request.headers.get("Origin")
         if origin is not None and self.house.auth.door.is_listed(origin):
             self.set_header("Access-Control-Allow-Origin", origin)
-            self.set_header("Access-Control-Expose-Headers", "Retry-After")
+            self.set_header("Access-Control-Expose-Headers", "Retry-After, X-Request-Id")
             self.add_header("Vary", "Origin")
 
     def prepare(self) -> Awaitable[None] | None:
@@ -186,6 +205,7 @@ class BaseHandler(web.RequestHandler):
 
     def put_refusal_headers(self, refusal: Refusal) -> None:
         """Status, ``Retry-After``, ``Allow`` and ``WWW-Authenticate`` of a refusal."""
+        self.refusal = refusal
         self.set_status(refusal.status, responses.get(refusal.status, "Refused"))
         if refusal.retry_after_seconds is not None:
             self.set_header("Retry-After", str(max(1, math.ceil(refusal.retry_after_seconds))))
@@ -193,6 +213,29 @@ class BaseHandler(web.RequestHandler):
             self.set_header("Allow", ", ".join(refusal.allow))
         if refusal.status == 401:
             self.set_header("WWW-Authenticate", 'Bearer realm="heartlink"')
+
+    def on_finish(self) -> None:
+        """Tell the log of an upgrade that was not granted."""
+        status = self.get_status()
+        if status == 101 or not self.is_handshake:
+            return
+        headers = self.request.headers
+        refusal = self.refusal or no_socket_here(self.request.path)
+        self.house.refusal_log.note(
+            RefusedUpgrade(
+                route=self.route or "no socket route",
+                path=without_tokens(self.request.path),
+                status=status,
+                code=refusal.code,
+                message=refusal.message,
+                fix=refusal.fix,
+                origin=headers.get("Origin") or headers.get("Sec-WebSocket-Origin"),
+                host=self.request.host,
+                address=self.client_address,
+                user=self.identity.user.username if self.identity else "",
+                request_id=self.request_id,
+            )
+        )
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer whatever was raised; called by Tornado."""

@@ -1,0 +1,4 @@
+/** The doctor's page. */
+import { ready } from "./ui.js";
+
+ready();
