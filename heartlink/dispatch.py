@@ -44,6 +44,7 @@ from heartlink.protocol import (
     HeartbeatAck,
     HeartbeatAckReply,
     HeartbeatResponse,
+    Listened,
     NewMessage,
     OnlineStatus,
     PermissionCheck,
@@ -208,6 +209,7 @@ class ChatDispatcher(Dispatcher):
             React: talk.react,
             Typing: around.typing,
             ReadStatus: around.read,
+            Listened: talk.listen,
             OnlineStatus: around.show,
             NewMessage: around.notice,
         }

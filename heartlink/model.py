@@ -174,7 +174,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     ``id`` is the sequence number at creation, ``rev`` that of the last change, ``seq`` the number that brought the
     message into the state shown (so ``seq == rev``): over all frames of a room ``seq`` is dense. ``call`` is there
-    only in the line that a call has left.
+    only in the line that a call has left, ``listened`` (user names) only in a voice message.
     """
 
     id: int
@@ -214,6 +214,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """A role: its permissions are grants to whoever has it, in scope ``*``; it inherits those of its parent."""
 
+    listened: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     key: str
     name: str
     parent: str | None = None

@@ -88,6 +88,7 @@ REST = [
     Row("DELETE", "/api/rooms/{room_id}/messages/{message_id}", MANAGERS, None, "somebody else's"),
     Row("PUT", "/api/rooms/{room_id}/messages/{message_id}/reactions/{emoji}", MEMBERS),
     Row("DELETE", "/api/rooms/{room_id}/messages/{message_id}/reactions/{emoji}", MEMBERS),
+    Row("PUT", "/api/rooms/{room_id}/messages/{message_id}/listened", (401, 403, 400, 400), about="a text"),
     Row("POST", "/api/rooms/{room_id}/read", MEMBERS, {"up_to": 1}),
     # Rights, asked
     Row("GET", "/api/rooms/{room_id}/search?q=hi", MEMBERS),
@@ -164,6 +165,7 @@ CHAT: list[tuple[dict[str, Any], tuple[str, str, str, str]]] = [
     ),
     ({"type": "delete_message", "id": 1}, ("unauthenticated", "forbidden", "forbidden", "message_updated")),
     ({"type": "react", "id": 2, "emoji": "👍"}, ("unauthenticated", "forbidden", "message_updated", "message_updated")),
+    ({"type": "listened", "id": 2}, ("unauthenticated",) + ("invalid_parameters",) * 3),
     ({"type": "typing", "is_typing": True}, ("unauthenticated", "forbidden", ALONE, ALONE)),
     ({"type": "read_status", "up_to": 1}, ("unauthenticated",) + ("read_status_update",) * 3),
     ({"type": "online_status", "status": "busy"}, ("unauthenticated",) + ("presence",) * 3),
@@ -312,7 +314,7 @@ async def test_every_door_opens_to_those_the_table_says(serve: Serve) -> None:
 async def answer_to(chair: Chair, frame: dict[str, Any], person: Person) -> str:
     """What a frame is answered with: the type of the answer, the code of an error, or nothing."""
     await chair.sends(fill({**frame, "ref": "asked"}, {"token": person.token or "x.y.z"}))
-    if frame["type"] in ("reauth", "explain", "message", "edit_message", "delete_message", "react"):
+    if frame["type"] in ("reauth", "explain", "message", "edit_message", "delete_message", "react", "listened"):
         # These wait for the store or for names: their answer does not come at once.
         while True:
             heard = await chair.next()

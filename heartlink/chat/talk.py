@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from heartlink.chat.listening import listened_by
 from heartlink.chat.live import LiveRoom, Peer
 from heartlink.connection import Connection
 from heartlink.errors import Refusal, conflict, not_found, room_ended, too_large, unauthenticated, unfit
@@ -21,6 +22,7 @@ from heartlink.names import fold, is_emoji
 from heartlink.protocol import (
     DeleteMessage,
     EditMessage,
+    Listened,
     React,
     SendMessage,
     error_frame,
@@ -87,6 +89,11 @@ class Talk:
         user = require(peer.live, peer.user, peer.capabilities, "chat.send")
         self._react(peer.live, user, command, self._answer_peer, peer)
 
+    def listen(self, peer: Peer, command: Listened) -> None:
+        """Queue the mark that somebody has listened to a voice message."""
+        user = require(peer.live, peer.user, peer.capabilities, "chat.read")
+        self._listen(peer.live, user, command, self._answer_peer, peer)
+
     def _answer_peer(
         self, entry: Post | Amend, outcome: StoredMessage | Refusal, *, duplicate: bool, published: bool
     ) -> None:
@@ -122,16 +129,18 @@ class Talk:
         live: LiveRoom,
         user: User,
         capabilities: tuple[str, ...],
-        command: EditMessage | DeleteMessage | React,
+        command: EditMessage | DeleteMessage | React | Listened,
     ) -> StoredMessage:
         """Store and publish a change of a message; its new state."""
-        needed = "chat.read" if isinstance(command, DeleteMessage) else "chat.send"
+        needed = "chat.read" if isinstance(command, DeleteMessage | Listened) else "chat.send"
         require(live, user, capabilities, needed)
         outcome = _Outcome()
         if isinstance(command, EditMessage):
             self._edit(live, user, capabilities, command, outcome.settle)
         elif isinstance(command, DeleteMessage):
             self._delete(live, user, capabilities, command, outcome.settle)
+        elif isinstance(command, Listened):
+            self._listen(live, user, command, outcome.settle)
         else:
             self._react(live, user, command, outcome.settle)
         return (await outcome.settled)[0]
@@ -212,6 +221,7 @@ class Talk:
                 file=None,
                 file_url="",
                 call=msgspec.UNSET,
+                listened=() if message.message_type == "voice" else msgspec.UNSET,
             )
 
         self._amend(live, user, command.id, "deleted", change, answer, peer, command.ref)
@@ -239,6 +249,9 @@ class Talk:
             return msgspec.structs.replace(message, reactions=reactions)
 
         self._amend(live, user, command.id, "reactions", change, answer, peer, command.ref)
+
+    def _listen(self, live: LiveRoom, user: User, command: Listened, answer: _Answer, peer: Peer | None = None) -> None:
+        self._amend(live, user, command.id, "listened", listened_by(user), answer, peer, command.ref)
 
     def _amend(
         self,

@@ -25,6 +25,7 @@ from heartlink.protocol import (
     ClientId,
     DeleteMessage,
     EditMessage,
+    Listened,
     MessageId,
     React,
     SendMessage,
@@ -84,7 +85,7 @@ class TalkHandler(RoomHandler):
         body = bytes(shown)[:-1] + b',"duplicate":true}' if duplicate else shown
         self.answer(msgspec.Raw(body), status)
 
-    async def amend(self, room_id: str, command: EditMessage | DeleteMessage | React) -> None:
+    async def amend(self, room_id: str, command: EditMessage | DeleteMessage | React | Listened) -> None:
         """Change a message and answer with its new state."""
         user = self.take_turn(self.need_identity())
         async with self.house.live_rooms.use(RoomId(room_id)) as live:
@@ -182,6 +183,22 @@ class ReactionHandler(TalkHandler):
         await self.amend(room_id, React(id=self.message_id(message_id), emoji=emoji, on=on))
 
 
+class ListenedHandler(TalkHandler):
+    """A voice message that one has listened to."""
+
+    operations = describe(
+        PUT=Operation(
+            "Say that I have listened to somebody's voice message.",
+            response=Message,
+            errors=(403, 404, 410, 429, 503),
+        ),
+    )
+
+    async def put(self, room_id: str, message_id: str) -> None:
+        """Once for each listener; told to everybody."""
+        await self.amend(room_id, Listened(id=self.message_id(message_id)))
+
+
 class ReadHandler(RoomHandler):
     """One's read mark."""
 
@@ -228,6 +245,7 @@ MESSAGE_ROUTES = [
     (r"/api/rooms/([^/]+)/messages", MessagesHandler, "its history"),
     (r"/api/rooms/([^/]+)/messages/([^/]+)", MessageHandler, "a message"),
     (r"/api/rooms/([^/]+)/messages/([^/]+)/reactions/([^/]+)", ReactionHandler, "a reaction"),
+    (r"/api/rooms/([^/]+)/messages/([^/]+)/listened", ListenedHandler, "that I have listened to it"),
     (r"/api/rooms/([^/]+)/read", ReadHandler, "my read mark in it"),
     (r"/api/rooms/([^/]+)/search", SearchHandler, "words in its history"),
 ]

@@ -144,6 +144,7 @@ class Post(Entry):
             mentions=self.mentions,
             created_at=iso(now_ms),
             call=self.call,
+            listened=() if self.message_type == "voice" else msgspec.UNSET,
         )
         return StoredMessage(message, encode(message), self.dedup, self.fingerprint)
 

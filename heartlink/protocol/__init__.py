@@ -42,6 +42,7 @@ from heartlink.protocol.commands import (
 from heartlink.protocol.diagnosis import (
     DOCTOR_COMMANDS,
     DOCTOR_EVENTS,
+    Listened,
     DoctorGreeting,
     DoctorLimits,
     EchoResponse,
@@ -211,6 +212,7 @@ __all__ = [
     "PermissionView",
     "Ping",
     "Pong",
+    "Listened",
     "Presence",
     "Push",
     "React",

@@ -57,6 +57,12 @@ class React(Command, frozen=True, tag="react"):
     on: bool = True
 
 
+class Listened(Command, frozen=True, tag="listened"):
+    """Say that one has listened to somebody's voice message."""
+
+    id: MessageId
+
+
 class Typing(Command, frozen=True, tag="typing"):
     """Say that one is writing or recording; ends by itself."""
 
@@ -108,6 +114,7 @@ CHAT_COMMANDS: tuple[type[Command], ...] = (
     EditMessage,
     DeleteMessage,
     React,
+    Listened,
     Typing,
     ReadStatus,
     OnlineStatus,

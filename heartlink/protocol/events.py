@@ -249,7 +249,7 @@ class MessageUpdated(Reply, frozen=True, tag="message_updated"):
     """A change of a message, as it is described in the schemas."""
 
     message: Message
-    change: Literal["edited", "deleted", "reactions"]
+    change: Literal["edited", "deleted", "reactions", "listened"]
 
 
 CHAT_EVENTS: tuple[type[Event], ...] = (
