@@ -207,9 +207,9 @@ class ChatDispatcher(Dispatcher):
             EditMessage: talk.edit,
             DeleteMessage: talk.delete,
             React: talk.react,
+            Listened: talk.listen,
             Typing: around.typing,
             ReadStatus: around.read,
-            Listened: talk.listen,
             OnlineStatus: around.show,
             NewMessage: around.notice,
         }

@@ -197,6 +197,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     edited_at: str | None = None
     deleted: bool = False
     call: CallRecord | msgspec.UnsetType = msgspec.UNSET
+    listened: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -214,7 +215,6 @@ class StoredMessage(msgspec.Struct, frozen=True):
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """A role: its permissions are grants to whoever has it, in scope ``*``; it inherits those of its parent."""
 
-    listened: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     key: str
     name: str
     parent: str | None = None
