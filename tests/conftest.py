@@ -21,7 +21,7 @@ STORE = os.environ.get("HEARTLINK_TEST_STORE", "sqlite")
 MONGO_URL = os.environ.get("HEARTLINK_TEST_MONGO_URL", "")
 
 
-ONE_AT_A_TIME = ("browser", "faults")
+ONE_AT_A_TIME = ("browser", "faults", "operation")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -102,7 +102,7 @@ class Echo(PeerSocketHandler):
             return
         connection.push(text_frame(text))
 
-    def received_binary(self, connection: Connection) -> None:
+    def received_binary(self, connection: Connection, payload: bytes) -> None:
         connection.push(text_frame(b"binary"))
 
 

@@ -12,6 +12,7 @@ from heartlink.handlers.accounts import ACCOUNT_ROUTES
 from heartlink.handlers.base import ApiNotFoundHandler, Application
 from heartlink.handlers.description import Route
 from heartlink.handlers.doctor import DOCTOR_AMONG_FILES, DOCTOR_PAGES, DOCTOR_ROUTES, DOCTOR_SOCKETS
+from heartlink.handlers.echo import EchoSocketHandler
 from heartlink.handlers.messages import MESSAGE_ROUTES
 from heartlink.handlers.moderation import MODERATION_ROUTES
 from heartlink.handlers.operations import (
@@ -79,6 +80,8 @@ def make_application(house: House) -> Application:
         (route.pattern, route.handler, {"routes": table}) if route.handler in DESCRIBING else route[:2]
         for route in table
     ]
+    if house.settings.echo_route:
+        specs.append((r"/ws/echo/?", EchoSocketHandler))
     specs += [
         (r"/ws(/.*)?", UnknownSocketHandler, {"routes": sockets}),
         (r"/api(?:/.*)?", ApiNotFoundHandler),

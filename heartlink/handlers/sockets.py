@@ -151,7 +151,7 @@ class ChatSocketHandler(SocketHandler):
     def opened(self, connection: Connection) -> None:
         """Count the connection in and bring it up to date."""
         house, identity = self.house, self.identity
-        house.hub.register(connection, self.client_address, identity)
+        house.hub.register(connection, self.client_address, identity, self.route, self._live.id)
         peer = Peer(connection, self._live, identity.user if identity else None, house.make_bucket())
         connection.context = peer
         if identity is not None and not house.auth.is_current(identity):
@@ -168,7 +168,7 @@ class ChatSocketHandler(SocketHandler):
         if isinstance(context, Peer):
             context.when_in(lambda: self.house.chat_dispatcher.received(context, text))
 
-    def received_binary(self, connection: Connection) -> None:
+    def received_binary(self, connection: Connection, payload: bytes) -> None:
         """A binary frame from the peer."""
         context = connection.context
         if isinstance(context, Peer):
@@ -205,7 +205,7 @@ class PermissionSocketHandler(SocketHandler):
     def opened(self, connection: Connection) -> None:
         """Count the connection in and bring it up to date."""
         house, identity = self.house, self.identity
-        house.hub.register(connection, self.client_address, identity)
+        house.hub.register(connection, self.client_address, identity, self.route)
         peer = StreamPeer(connection, self._user, self._subject, house.make_bucket())
         connection.context = peer
         if identity is not None and not house.auth.is_current(identity):
@@ -219,7 +219,7 @@ class PermissionSocketHandler(SocketHandler):
         if isinstance(context, StreamPeer):
             self.house.permission_dispatcher.received(context, text)
 
-    def received_binary(self, connection: Connection) -> None:
+    def received_binary(self, connection: Connection, payload: bytes) -> None:
         """A binary frame from the peer."""
         context = connection.context
         if isinstance(context, StreamPeer):

@@ -14,9 +14,9 @@ from typing import Protocol
 from tornado.iostream import IOStream, StreamClosedError
 
 from heartlink import frames
-from heartlink.connection import Connection, ConnectionLimits, Flusher
+from heartlink.connection import BINARY, WS_CLOSE, WS_PING, WS_PONG, Connection, ConnectionLimits, Flusher
 from heartlink.errors import INTERNAL_FAREWELL, INVALID_UTF8, MESSAGE_TOO_BIG, PROTOCOL_ERROR
-from heartlink.frames import Binary, Close, FrameReader, Ping, Violation, pong_frame
+from heartlink.frames import Binary, Close, FrameReader, Ping, Pong, Violation, pong_frame
 
 try:
     from tornado.speedups import websocket_mask as unmask
@@ -52,7 +52,7 @@ class Hooks(Protocol):
     def received(self, connection: Connection, text: bytes) -> None:
         """A text message came."""
 
-    def received_binary(self, connection: Connection) -> None:
+    def received_binary(self, connection: Connection, payload: bytes) -> None:
         """A binary message came."""
 
     def on_ws_connection_close(self, close_code: int | None = None, close_reason: str | None = None) -> None:
@@ -106,14 +106,23 @@ class Transport:
         """Everything but text."""
         connection = self.connection
         if isinstance(event, Close):
+            connection.note_read(WS_CLOSE, len(event.reason))
             connection.peer_left(event.code, event.reason)
         elif connection.fenced or self._handler is None:
             return
         elif isinstance(event, Ping):
+            connection.note_read(WS_PING, len(event.payload))
             connection.push(pong_frame(event.payload))
+        elif isinstance(event, Pong):
+            connection.note_read(WS_PONG, len(event.payload))
+            connection.ponged(event.payload)
         elif isinstance(event, Binary):
             connection.frames_in += 1
-            self._call(self._handler.received_binary)
+            connection.note_read(BINARY, len(event.payload))
+            try:
+                self._handler.received_binary(connection, event.payload)
+            except Exception:
+                self._hook_failed("received_binary")
         elif isinstance(event, Violation):
             log.debug("connection %s: %s", connection.id, event.detail)
             connection.hang_up(FAREWELLS[event.code])

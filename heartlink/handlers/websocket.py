@@ -47,7 +47,7 @@ class PeerSocketHandler(WebSocketHandler):
     def received(self, connection: Connection, text: bytes) -> None:
         """A text message came, valid UTF-8."""
 
-    def received_binary(self, connection: Connection) -> None:
+    def received_binary(self, connection: Connection, payload: bytes) -> None:
         """A binary message came."""
 
     def get_websocket_protocol(self) -> WebSocketProtocol | None:

@@ -162,6 +162,9 @@ class Settings:
         private=True,
     )
     demo: bool = setting(False, "Make two demo users, an admin and their room; loopback only.")
+    echo_route: bool = setting(
+        False, "Serve /ws/echo/, which sends back whatever comes, without any limit: for conformance tests only."
+    )
     create_admin: str = setting(
         "", "User to make administrator at start, with an account if there is none.", unit="user name"
     )
