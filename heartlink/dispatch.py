@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from heartlink.auth import Auth, Credential
 from heartlink.chat import Around, Talk
-from heartlink.connection import Connection, TokenBucket
+from heartlink.connection import INVALID, Connection, TokenBucket, kind_of
 from heartlink.diagnosis import Diagnosis
 from heartlink.errors import (
     TOO_MANY,
@@ -115,9 +115,11 @@ class Dispatcher:
         try:
             command = self._reader.decode(text)
         except BadFrame as bad:
+            peer.connection.note_read(INVALID, len(text))
             if self._is_within_rate(peer, bad.echo):
                 self._refuse(peer, bad.refusal, bad.echo)
             return
+        peer.connection.note_read(kind_of(command), len(text))
         if not self._is_within_rate(peer, command):
             return
         try:

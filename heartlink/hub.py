@@ -9,12 +9,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
-from heartlink.connection import Connection, Flusher, State
+from heartlink.connection import Archive, Arrival, Connection, Flusher, State, stamped_ping, take_snapshot
 from heartlink.errors import HEARTBEAT_TIMEOUT, SERVICE_RESTART, SIGNED_OUT, Farewell, Refusal
-from heartlink.frames import ping_frame, text_frame
-from heartlink.model import Identity, SessionId, UserId
+from heartlink.frames import text_frame
+from heartlink.model import Identity, RoomId, SessionId, UserId
 from heartlink.protocol import AuthExpiring, Event, GoingAway, HeartbeatEvent, encode
 
 HEARTBEAT_SLOTS: Final = 15
@@ -29,6 +29,9 @@ RECONNECT_SPREAD_MS: Final = 5
 
 RECONNECT_MOST_MS: Final = 10_000
 
+LAG_SECONDS: Final = 2.0
+"""Whoever looks at the connections has them pinged, at most this often."""
+
 
 Key = TypeVar("Key")
 
@@ -36,13 +39,6 @@ Key = TypeVar("Key")
 def frame_of(event: Event) -> bytes:
     """An event as a WebSocket frame."""
     return text_frame(encode(event))
-
-
-class Arrival(NamedTuple):
-    """Where a connection came from, and when, in epoch milliseconds."""
-
-    address: str
-    since_ms: int
 
 
 class Topic:
@@ -134,6 +130,9 @@ class Hub:
         self._expiries: list[tuple[int, int, Connection, int]] = []
         self._expiry_order = itertools.count()
         self._emptied = asyncio.Event()
+        self._measured_at = -LAG_SECONDS
+        self.archive = Archive()
+        """Connections that were closed a while ago."""
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -147,10 +146,17 @@ class Hub:
         if self._per_user_limit and user_id and len(self._by_user.get(user_id, ())) >= self._per_user_limit:
             raise _too_many_connections("your account", "connections_per_user")
 
-    def register(self, connection: Connection, address: str, identity: Identity | None) -> None:
+    def register(
+        self,
+        connection: Connection,
+        address: str,
+        identity: Identity | None,
+        route: str = "",
+        room_id: RoomId | None = None,
+    ) -> None:
         """Count a connection in; it counts itself out when it is gone."""
         slot = self._slots[next(self._next_slot)]
-        self._connections[connection] = Arrival(address, self._clock())
+        self._connections[connection] = Arrival(address, self._clock(), route, room_id)
         self._per_address[address] += 1
         slot.add(connection)
         connection.undo(lambda: self._forget(connection, address, slot))
@@ -175,7 +181,9 @@ class Hub:
             _discard(self._by_session, identity.session_id, connection)
 
     def _forget(self, connection: Connection, address: str, slot: set[Connection]) -> None:
-        self._connections.pop(connection, None)
+        arrival = self._connections.pop(connection, None)
+        if arrival is not None:
+            self.archive.add(take_snapshot(connection, arrival, self._clock()))
         slot.discard(connection)
         self._per_address[address] -= 1
         if not self._per_address[address]:
@@ -191,6 +199,11 @@ class Hub:
     def arrivals(self, limit: int) -> list[tuple[Connection, Arrival]]:
         """The open connections, the oldest first, with where from and since when; at most so many."""
         return list(itertools.islice(self._connections.items(), limit))
+
+    def find(self, connection_id: str) -> tuple[Connection, Arrival] | None:
+        """An open connection by its id."""
+        rows = self._connections.items()
+        return next(((connection, arrival) for connection, arrival in rows if connection.id == connection_id), None)
 
     def is_online(self, user_id: UserId) -> bool:
         """Whether a user has any connection open."""
@@ -222,17 +235,29 @@ class Hub:
             await asyncio.sleep(pause_seconds)
             self._beat_slot(slot)
             self._end_expired()
+            self.archive.forget_old(self._clock())
 
     def _beat_slot(self, slot: set[Connection]) -> None:
         oldest = time.monotonic() - 2 * self.heartbeat_seconds
         heartbeat = frame_of(HeartbeatEvent(timestamp=self._clock() / 1000))
-        ping = ping_frame(b"")
+        ping = stamped_ping(time.monotonic())
         for connection in list(slot):
             if connection.heard_at < oldest:
                 connection.hang_up(HEARTBEAT_TIMEOUT)
             elif connection.frames_out or connection.queued_frames:
                 # Not before the greeting, which is the first frame.
                 connection.push_latest("heartbeat", heartbeat)
+                connection.push_latest("ping", ping)
+
+    def measure_lag(self) -> None:
+        """Ping everybody who is greeted, unless that was done a moment ago; their pongs tell each one's lag."""
+        now = time.monotonic()
+        if now - self._measured_at < LAG_SECONDS:
+            return
+        self._measured_at = now
+        ping = stamped_ping(now)
+        for connection in list(self._connections):
+            if connection.frames_out or connection.queued_frames:
                 connection.push_latest("ping", ping)
 
     def _end_expired(self) -> None:

@@ -24,6 +24,7 @@ RANKS = {
     "heartlink.logs": 0,
     "heartlink.ports": 0,
     "heartlink.tasks": 0,
+    "heartlink.tallies": 0,
     "heartlink.refusals": 0,
     "heartlink.protocol": 1,
     "heartlink.rights": 1,

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from heartlink.connection.ledger import Ledger
+
 GOODBYE_SECONDS = 2.0
 """How long a peer that was hung up on may take to read what is left and to answer the close frame."""
 
@@ -38,7 +40,7 @@ class Flusher:
     One per event loop, whose ``call_soon`` and ``call_later`` it is given.
     """
 
-    __slots__ = ("_call_later", "_clock", "_goodbye_seconds", "_leaving", "_ready", "_timer", "call_soon")
+    __slots__ = ("_call_later", "_clock", "_goodbye_seconds", "_leaving", "_ready", "_timer", "call_soon", "ledger")
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class Flusher:
         goodbye_seconds: float = GOODBYE_SECONDS,
     ) -> None:
         self.call_soon = call_soon
+        self.ledger = Ledger(clock)
+        """What all these connections wrote and read."""
         self._call_later = call_later
         self._clock = clock
         self._goodbye_seconds = goodbye_seconds
@@ -85,6 +89,7 @@ class Flusher:
                 # One connection's bug must not cost the others their frames.
                 log.exception("flushing connection %s failed", connection.id)
                 self.call_soon(connection.abort)
+        self.ledger.settle()
 
     def _end_overdue(self) -> None:
         self._timer = None

@@ -6,50 +6,17 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol
+from typing import Literal
 
 from heartlink.connection.flusher import Flusher
+from heartlink.connection.lag import lag_of
+from heartlink.connection.outlet import ConnectionLimits, Outlet, State
+from heartlink.connection.recorder import Recording, with_queue
 from heartlink.errors import TOO_SLOW, Farewell
 from heartlink.frames import close_frame, cut
 from heartlink.model import Identity
 
 log = logging.getLogger(__name__)
-
-
-class Outlet(Protocol):
-    """What a connection needs of the transport below it. Closing, by whomever, ends in ``Connection.lost``."""
-
-    send_now: Callable[[bytes], int]
-    """Hand over what can be without waiting: returns how many bytes that were. BlockingIOError when none
-    could be, any other OSError when the peer is gone; exactly what a non-blocking ``socket.send`` does."""
-
-    def when_writable(self, callback: Callable[[], None]) -> None:
-        """Call back once when more can be handed over."""
-
-    def finish(self, answered: bool) -> None:
-        """All was said, the close frame too; ``answered`` when the peer's own close frame has come."""
-
-    def abort(self) -> None:
-        """Close at once, forgetting what the kernel still holds."""
-
-
-class State(Enum):
-    """A connection only ever goes down this list."""
-
-    OPEN = "open"
-    LEAVING = "leaving"
-    GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What one peer may cost, 0 = no limit: a message coming in, and the queue going out."""
-
-    frame_bytes: int = 65_536
-    queue_bytes: int = 1_048_576
-    queue_frames: int = 4_096
 
 
 class Connection:
@@ -77,6 +44,7 @@ class Connection:
         "bytes_in",
         "bytes_out",
         "context",
+        "ended_by",
         "farewell",
         "fenced",
         "frames_dropped",
@@ -85,8 +53,10 @@ class Connection:
         "heard_at",
         "id",
         "identity",
+        "lag_ms",
         "queued_bytes",
         "queued_frames",
+        "recording",
         "state",
     )
 
@@ -97,6 +67,11 @@ class Connection:
         self.state = State.OPEN
         self.fenced = False
         self.farewell: Farewell | None = None
+        self.ended_by: Literal["", "server", "peer"] = ""
+        """Who said goodbye first; nobody when the connection was lost."""
+        self.lag_ms: int | None = None
+        """The latest round trip of a ping."""
+        self.recording = Recording()
         self.heard_at = now
         self.frames_in = self.bytes_in = self.frames_out = self.bytes_out = self.frames_dropped = 0
         self.queued_frames = self.queued_bytes = 0
@@ -212,6 +187,11 @@ class Connection:
             self._due = self._waiting = True
             self._outlet.when_writable(self.flush)
             return
+        ledger, recording = self._flusher.ledger, self.recording
+        # What is left of a frame partly sent was noted when its first byte went out.
+        for piece in queue[1:] if self._started else queue:
+            for entry in ledger.written(piece):
+                recording.add(entry)
         queue.clear()
         self.frames_out += self.queued_frames
         self.queued_frames = self.queued_bytes = 0
@@ -253,8 +233,11 @@ class Connection:
         queue = self._queue
         self.queued_bytes -= position
         whole = index = 0
+        begun: list[bytes] = []
         while position >= len(queue[index]):
             position -= len(queue[index])
+            if not self._started:
+                begun.append(queue[index])
             whole += 1 if self._started else cut(queue[index], len(queue[index]))[0]
             self._started = False
             index += 1
@@ -265,6 +248,7 @@ class Connection:
         elif position:
             first_kept = index + 1
             count, end = cut(queue[index], position)
+            begun.append(queue[index][:end])
             whole += count
             self._started = end > position
             pieces = [piece for piece in (queue[index][position:end], queue[index][end:]) if piece]
@@ -274,6 +258,10 @@ class Connection:
         if self._latest:
             shift = len(pieces) - index - 1
             self._latest = {key: at + shift for key, at in self._latest.items() if at >= first_kept}
+        ledger = self._flusher.ledger
+        for piece in begun:
+            for entry in ledger.written(piece):
+                self.recording.add(with_queue(entry, self.queued_frames))
 
     # --- Coming in ---------------------------------------------------------------------------------
 
@@ -281,6 +269,16 @@ class Connection:
         """Note a sign of life; the transport calls this for whatever it received."""
         self.bytes_in += size_bytes
         self.heard_at = now
+
+    def note_read(self, kind: int, size_bytes: int) -> None:
+        """Note a frame that came, by kind (``heartlink.connection.ledger.KINDS``) and payload."""
+        self.recording.add(self._flusher.ledger.read(kind, size_bytes, self.queued_frames))
+
+    def ponged(self, payload: bytes) -> None:
+        """The answer to a ping came: what it says of the way there and back is remembered."""
+        lag_ms = lag_of(payload, self.heard_at)
+        if lag_ms is not None:
+            self.lag_ms = lag_ms
 
     def peer_left(self, code: int | None, reason: str = "") -> None:
         """The peer's close frame came: answer it with its own code, unless we had said goodbye first."""
@@ -290,6 +288,7 @@ class Connection:
                 self._outlet.finish(True)
             return
         self.farewell = Farewell(code or 1005, reason)
+        self.ended_by = "peer"
         self._leave(close_frame(code))
 
     # --- The way out -------------------------------------------------------------------------------
@@ -311,6 +310,8 @@ class Connection:
         if self.fenced:
             return
         self.farewell = farewell
+        self.ended_by = "server"
+        self.recording.queued_at_end = self.queued_frames
         if farewell == TOO_SLOW:
             self.drop_queued()
         self._leave(*last_frames, close_frame(farewell.close_code, farewell.reason))
@@ -330,6 +331,7 @@ class Connection:
         self._queue.clear()
         self._latest = None
         self.queued_frames = self.queued_bytes = 0
+        self._flusher.ledger.closed(self.farewell.close_code if self.farewell else 1006, self.ended_by or "nobody")
         steps, self._undo = self._undo, None
         while steps:
             self._run(steps.pop())

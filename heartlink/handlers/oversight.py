@@ -11,12 +11,11 @@ from heartlink.administration.notices import Priority
 from heartlink.administration.previews import PreviewReply
 from heartlink.administration.views import AuditEntry, PersonView
 from heartlink.chat import Peer
-from heartlink.connection import Connection
+from heartlink.connection import Arrival, Connection
 from heartlink.diagnosis import DoctorPeer
 from heartlink.errors import not_found
 from heartlink.handlers.base import Operation, describe
 from heartlink.handlers.policy import CHANGE_ERRORS, PolicyHandler
-from heartlink.hub import Arrival
 from heartlink.protocol import MAX_INTEGER, iso
 
 LISTED_PEOPLE = 200
