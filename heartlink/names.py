@@ -132,6 +132,11 @@ def is_emoji(text: str) -> bool:
     return found
 
 
+def is_visible_at(text: str, index: int) -> bool:
+    """Whether the character at a place is seen and read the same by everyone; white space is not."""
+    return _joins_emoji(text, index) or not _problem_anywhere(text[index])
+
+
 def describe(character: str) -> str:
     """A character in words that survive a terminal: code point and Unicode name."""
     code_point = f"U+{ord(character):04X}"

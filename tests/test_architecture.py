@@ -32,6 +32,7 @@ RANKS = {
     "heartlink.rooms": 3,
     "heartlink.connection": 3,
     "heartlink.auth": 3,
+    "heartlink.media": 3,
     "heartlink.hub": 4,
     "heartlink.journal": 4,
     "heartlink.chat": 5,
@@ -56,6 +57,7 @@ ALLOWED_ONLY_IN = {
     "pymongo": ("heartlink.store.mongo",),
     "bson": ("heartlink.store.mongo",),
     "gridfs": ("heartlink.store.mongo",),
+    "PIL": ("heartlink.media.images",),
     "sqlite3": ("heartlink.store.sqlite",),
     "json": (),
 }
