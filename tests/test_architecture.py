@@ -40,6 +40,7 @@ RANKS = {
     "heartlink.administration": 5,
     "heartlink.policy": 4,
     "heartlink.diagnosis": 5,
+    "heartlink.files": 6,
     "heartlink.dispatch": 6,
     "heartlink.demo": 6,
     "heartlink.house": 7,
