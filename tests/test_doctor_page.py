@@ -192,12 +192,14 @@ async def test_a_socket_of_the_doctor_costs_only_so_much(serve: Serve, monkeypat
     await asyncio.sleep(answers[3]["retry_after"])
     await first.sends({"type": "echo", "text": "x" * 3000})
     assert await first.is_closed() == (1000, "check_is_over")
+    await first.leaves()
 
 
 async def test_a_socket_of_the_doctor_ends_after_a_while(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "SOCKET_SECONDS", 0.01)
     chair = await at_the_doctor(await serve())
     assert await chair.is_closed() == (1000, "check_is_over")
+    await chair.leaves()
 
 
 def test_only_so_many_attempts_are_remembered_and_only_for_a_while() -> None:

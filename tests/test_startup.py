@@ -143,19 +143,32 @@ def test_log_lines_can_be_json_and_hold_no_token(tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         _, _, errors = server.exit()
     lines = [json.loads(line) for line in errors.splitlines()]
-    assert any("/ws/chat/lobby/" in line["message"] for line in lines)
+    assert all({"ts", "level", "logger", "message"} <= set(line) for line in lines)
+    asked = [line for line in lines if line["logger"] == "heartlink.access"]
+    assert [(line["method"], line["path"], line["status"], line["ip"]) for line in asked] == [
+        ("GET", "/ws/chat/lobby/", 426, "127.0.0.1"),
+        ("GET", "/api/rooms", 401, "127.0.0.1"),
+    ]
+    assert all(line["ms"] >= 0 and len(line["request_id"]) == 16 for line in asked)
     assert "hunter2" not in errors
 
 
 @pytest.mark.parametrize(("proxies", "address"), [("", "127.0.0.1"), ("10.0.0.1,127.0.0.1", "203.0.113.9")])
 def test_only_a_named_proxy_may_speak_for_others(tmp_path: Path, proxies: str, address: str) -> None:
     with Server("--port=0", f"--trusted-proxies={proxies}", f"--data-dir={tmp_path}") as server:
-        request = urllib.request.Request(f"{server.address()}/login")
+        base = server.address()
+        request = urllib.request.Request(f"{base}/login")
         request.add_header("X-Forwarded-For", "198.51.100.1, 203.0.113.9")
         urllib.request.urlopen(request, timeout=5).close()
+        request.full_url = f"{base}/ws/nowhere/"
+        request.add_header("Upgrade", "websocket")
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=5)
         server.signal(signal.SIGTERM)
         _, _, errors = server.exit()
     assert f"200 GET /login ({address})" in errors
+    assert "Upgrade refused: 404 not_found at no socket route (/ws/nowhere/)" in errors
+    assert f"from {address}, user unknown, request" in errors
 
 
 # --- What is said when it does not -----------------------------------------------------------------
