@@ -29,6 +29,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self' data: blob: https:",
+        "media-src 'self' blob:",
         "connect-src 'self'",
         "frame-ancestors 'none'",
         "base-uri 'none'",

@@ -1,4 +1,5 @@
 /** The unread count in the title, and notifications for those who asked for them with a click. */
+import { summaryOf } from "./summary.js";
 import { page, roomUrl, t, toast } from "./ui.js";
 
 const KEY = "heartlink:notify";
@@ -40,7 +41,7 @@ export class Attention {
     this.#drawTitle();
     if (!this.#isOn || message.message_type === "system") return;
     const note = new Notification(message.sender_name || message.sender, {
-      body: message.content.slice(0, MOST_CHARS),
+      body: summaryOf(message).slice(0, MOST_CHARS),
       tag: `heartlink:${message.room_id}`,
       icon: "/static/favicon.svg",
     });

@@ -3,10 +3,12 @@ import { Attention } from "./attention.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { pickEmoji } from "./emoji.js";
+import { Gallery } from "./gallery.js";
 import { PeoplePanel } from "./people.js";
 import { beat, showConnection } from "./pulse.js";
 import { Refusals } from "./refusals.js";
 import { keepRooms, unreadTotal, wireNewRoom } from "./rooms.js";
+import { SearchPanel } from "./search.js";
 import { wireSettings } from "./settings.js";
 import { confirmed, el, explain, link, page, roomTitle, t, toastError, ready } from "./ui.js";
 
@@ -38,7 +40,9 @@ const conversation = new Conversation(room, {
 const composer = new Composer(room, conversation);
 const attention = new Attention(room);
 const refusals = new Refusals(room, composer);
+new Gallery(room, conversation);
 new PeoplePanel(room);
+new SearchPanel(room, conversation);
 wireSettings(room);
 wireNewRoom();
 

@@ -1,4 +1,6 @@
 /** Where one writes: sending, drafts, replies, edits, typing, mentions. */
+import { Attachments } from "./attach.js";
+import { summaryOf } from "./summary.js";
 import { avatar, el, explain, t, toast, toastError } from "./ui.js";
 
 const COUNT_FROM_SHARE = 0.9;
@@ -12,6 +14,7 @@ export class Composer {
   #input = document.getElementById("message-input");
   #context = document.getElementById("composer-context");
   #mentions = document.getElementById("mention-list");
+  #attachments;
   #replyTo = null;
   #editing = null;
   #heldDraft = "";
@@ -34,6 +37,7 @@ export class Composer {
     document.getElementById("context-cancel").addEventListener("click", () => this.cancel());
     addEventListener("pagehide", () => this.#keepDraft());
     this.#input.value = room.draft;
+    this.#attachments = new Attachments(room, { changed: () => this.#fit(), focus: () => this.focus() });
     this.#fit();
   }
 
@@ -47,9 +51,11 @@ export class Composer {
     const opens = isAllowed && this.#input.disabled;
     if (hadFocus) this.#keepDraft();
     this.#form.hidden = !isShown;
-    const emoji = document.getElementById("emoji-button");
-    emoji.removeAttribute("data-wait");
-    this.#input.disabled = emoji.disabled = !isAllowed;
+    this.#input.disabled = !isAllowed;
+    for (const button of this.#form.querySelectorAll("[data-composes]")) {
+      button.removeAttribute("data-wait");
+      button.disabled = !isAllowed;
+    }
     this.#form.classList.toggle("closed", !isAllowed);
     closed.hidden = isAllowed;
     closed.replaceChildren(isAllowed ? "" : because);
@@ -72,7 +78,7 @@ export class Composer {
     this.#replyTo = message;
     this.#showContext(
       t("Reply to {name}", { name: message.is_own ? t("yourself") : message.sender_name || message.sender }),
-      message.content,
+      summaryOf(message),
     );
     this.focus();
   }
@@ -106,13 +112,14 @@ export class Composer {
 
   #submit() {
     const content = this.#input.value;
-    if (!content.trim()) return;
+    if (!content.trim() && (this.#editing || this.#attachments.isEmpty)) return;
     if (this.#editing) {
       this.#saveEdit(this.#editing, content);
       return;
     }
     try {
-      this.#room.send(content, { replyTo: this.#replyTo });
+      if (this.#attachments.isEmpty) this.#room.send(content, { replyTo: this.#replyTo });
+      else this.#attachments.send(content.trim(), this.#replyTo);
     } catch (error) {
       const { sentence, fix } = explain(error);
       toast(sentence, fix);
@@ -162,7 +169,8 @@ export class Composer {
     counter.hidden = !most || length < most * COUNT_FROM_SHARE;
     counter.textContent = counter.hidden ? "" : String(most - length);
     counter.classList.toggle("over", Boolean(most) && length > most);
-    document.getElementById("send").disabled = !this.#input.value.trim() || (Boolean(most) && length > most);
+    const isNothing = !this.#input.value.trim() && (this.#editing || this.#attachments.isEmpty);
+    document.getElementById("send").disabled = isNothing || (Boolean(most) && length > most);
   }
 
   #pressed(event) {

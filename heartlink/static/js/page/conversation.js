@@ -1,5 +1,6 @@
 /** The list of messages: keeps the place while older ones load above, and follows the newest. */
 import { drawMessage, drawPending, statusMark } from "./message.js";
+import { drawProgress } from "./pending.js";
 import { MessageTools } from "./tools.js";
 import { t, toastError } from "./ui.js";
 
@@ -7,6 +8,7 @@ const AT_END_PX = 60;
 const MOST_ROWS = 800;
 const ROWS_KEPT = 300;
 const LOAD_OLDER_WITHIN_PX = 700;
+const FAR_IDS = 300;
 
 export class Conversation {
   #room;
@@ -35,8 +37,10 @@ export class Conversation {
     this.#tools = new MessageTools(room, this, { ...actions, jump: (id) => this.jumpTo(id) });
     room.on("history", () => this.#drawAll());
     room.on("message", (message) => this.#arrived(message));
+    room.on("beyond", (message) => this.#arrivedBeyond(message));
     room.on("change", ({ message }) => this.#changed(message));
     room.on("outbox", () => this.#drawPending());
+    room.on("upload", (progress) => this.#drawProgress(progress));
     room.on("people", () => this.#drawStatuses());
     this.#frame.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.#toLatest.addEventListener("click", () => this.toLatest());
@@ -128,6 +132,13 @@ export class Conversation {
     this.#look();
   }
 
+  /** Somebody spoke while an older part of the history is looked at. */
+  #arrivedBeyond(message) {
+    if (!message.is_own) this.#unseen += 1;
+    this.#drawToLatest();
+    this.#actions.arrived(message, false);
+  }
+
   /** A page that stays open for days does not grow for days. */
   #forgetOldest() {
     for (const id of this.#room.timeline.trim(ROWS_KEPT)) {
@@ -166,14 +177,27 @@ export class Conversation {
     for (const clientId of [...this.#pendingRows.keys()]) if (!wanted.has(clientId)) this.#dropPending(clientId);
     for (const entry of entries) {
       const old = this.#pendingRows.get(entry.client_id);
-      if (old?.version === JSON.stringify(entry)) continue;
+      const version = versionOf(entry);
+      if (old?.version === version) continue;
       const row = drawPending(entry, this.#around(entry, null));
-      if (old) old.row.replaceWith(row);
+      if (old) this.#replacePending(old.row, row);
       else this.#pending.append(row);
-      this.#pendingRows.set(entry.client_id, { row, version: JSON.stringify(entry) });
+      this.#pendingRows.set(entry.client_id, { row, version });
       if (!old && entry.owner === this.#room.outbox.tabId) this.#isFollowing = true;
     }
     this.#afterGrowth();
+  }
+
+  #replacePending(old, row) {
+    const hadFocus = old.contains(document.activeElement);
+    old.replaceWith(row);
+    if (hadFocus) (row.querySelector("button") ?? row.querySelector(".message")).focus({ preventScroll: true });
+  }
+
+  #drawProgress(progress) {
+    const pending = this.#pendingRows.get(progress.client_id);
+    const entry = pending && this.#room.outbox.get(progress.client_id);
+    if (entry) drawProgress(pending.row, progress, entry);
   }
 
   #dropPending(clientId) {
@@ -193,7 +217,12 @@ export class Conversation {
   // --- the place
 
   #isAtEnd() {
-    return this.#frame.scrollHeight - this.#frame.scrollTop - this.#frame.clientHeight < AT_END_PX;
+    if (this.#room.timeline.hasNewer) return false;
+    return this.#distanceToEnd() < AT_END_PX;
+  }
+
+  #distanceToEnd() {
+    return this.#frame.scrollHeight - this.#frame.scrollTop - this.#frame.clientHeight;
   }
 
   #toEnd() {
@@ -205,11 +234,12 @@ export class Conversation {
     this.#drawToLatest();
   }
 
-  toLatest() {
+  async toLatest() {
     this.#isFollowing = true;
     this.#unseen = 0;
-    this.#toEnd();
-    this.#drawToLatest();
+    if (this.#room.timeline.hasNewer) await this.#room.showLatest().catch(toastError);
+    this.#isFollowing = !this.#room.timeline.hasNewer;
+    this.#afterGrowth();
     this.#look();
   }
 
@@ -218,7 +248,8 @@ export class Conversation {
     if (this.#isFollowing) this.#unseen = 0;
     this.#drawToLatest();
     this.#look();
-    if (this.#frame.scrollTop < LOAD_OLDER_WITHIN_PX) this.#loadOlder();
+    if (this.#frame.scrollTop < LOAD_OLDER_WITHIN_PX) this.loadOlder();
+    if (this.#room.timeline.hasNewer && this.#distanceToEnd() < LOAD_OLDER_WITHIN_PX) this.#loadNewer();
   }
 
   #drawToLatest() {
@@ -228,7 +259,8 @@ export class Conversation {
       : "";
   }
 
-  async #loadOlder() {
+  /** One more page of history, drawn above what is there. */
+  async loadOlder() {
     if (this.#isLoading || !this.#room.timeline.hasMore) return;
     this.#isLoading = true;
     this.#drawEdge();
@@ -240,6 +272,23 @@ export class Conversation {
       this.#isLoading = false;
       this.#drawEdge();
     }
+  }
+
+  async #loadNewer() {
+    try {
+      this.#drawNewer(await this.#room.loadNewer());
+    } catch (error) {
+      toastError(error);
+    }
+  }
+
+  #drawNewer(messages) {
+    const missing = messages.filter((message) => !this.#rows.has(message.id));
+    if (!missing.length) return;
+    this.#frame.setAttribute("aria-busy", "true");
+    this.#stored.append(...missing.map((message) => this.#draw(message)));
+    this.#drawToLatest();
+    requestAnimationFrame(() => this.#frame.setAttribute("aria-busy", "false"));
   }
 
   /** Grows upward; what is on the screen stays where it is. */
@@ -266,15 +315,13 @@ export class Conversation {
     return (this.#rows.get(id) ?? this.#pending).getBoundingClientRect().bottom;
   }
 
+  /** @returns {Promise<boolean>} whether the message is there */
   async jumpTo(id) {
     try {
-      const isHere = this.#room.timeline.has(id) || (await this.#room.loadUntil(id));
-      this.#drawOlder(this.#room.timeline.messages);
-      this.#drawEdge();
-      if (!isHere) return;
+      if (!(await this.#bringHere(id))) return false;
     } catch (error) {
       toastError(error);
-      return;
+      return false;
     }
     const article = this.#rows.get(id).querySelector(".message");
     this.#isFollowing = false;
@@ -282,6 +329,21 @@ export class Conversation {
     article.focus({ preventScroll: true });
     article.classList.add("flash");
     setTimeout(() => article.classList.remove("flash"), 1600);
+    this.#drawToLatest();
+    return true;
+  }
+
+  /** What is far from what is loaded is shown with its own surroundings: nobody needs all that lies between. */
+  async #bringHere(id) {
+    const { timeline } = this.#room;
+    if (timeline.has(id)) return true;
+    this.#isFollowing = false;
+    const isNear = id < timeline.oldestId && timeline.oldestId - id < FAR_IDS;
+    if (!isNear) return this.#room.showAround(id);
+    const isHere = await this.#room.loadUntil(id);
+    this.#drawOlder(timeline.messages);
+    this.#drawEdge();
+    return isHere;
   }
 
   /** What is on the screen while somebody looks at it counts as read. */
@@ -311,4 +373,9 @@ export class Conversation {
       ) ?? null
     );
   }
+}
+
+/** What of an outbox entry is drawn. */
+function versionOf({ state, error, content, file, reply_to }) {
+  return JSON.stringify([state, error, content, file, reply_to]);
 }

@@ -1,4 +1,8 @@
 /** Draws one message, stored or still on its way. What a user wrote only ever becomes text nodes. */
+import { drawFile } from "./media.js";
+import { drawPendingFile } from "./pending.js";
+import { previewOf } from "./previews.js";
+import { summaryOf } from "./summary.js";
 import { avatar, dayKey, dayText, el, exactTime, explain, icon, t, timeText } from "./ui.js";
 
 const GROUP_WITHIN_MS = 5 * 60 * 1000;
@@ -10,6 +14,7 @@ const ONLY_EMOJI =
 const STATUS = {
   queued: ["clock", "queued"],
   sent: ["up", "sent"],
+  uploading: ["up", "sending"],
   stored: ["check", "stored"],
   read: ["checks", "read"],
   failed: ["alert", "not sent"],
@@ -58,6 +63,7 @@ function belongsTo(previous, message) {
 function bubble(message, around) {
   if (message.deleted)
     return el("div", { class: "bubble" }, el("p", { class: "text tombstone" }, t("message deleted")));
+  if (message.file) return fileBubble(message, around);
   const onlyEmoji = ONLY_EMOJI.test(message.content.trim()) && !message.reply_to;
   const words = el("p", { class: onlyEmoji ? "text emoji-only" : "text" }, ...textNodes(message.content, around));
   return el(
@@ -68,11 +74,24 @@ function bubble(message, around) {
   );
 }
 
+/** A file, and beneath it the words that go with it. `message` may be an outbox entry: it has no id yet. */
+function fileBubble(message, around) {
+  const isStored = message.id !== undefined;
+  const preview = message.is_own ? previewOf(message.client_id) : null;
+  return el(
+    "div",
+    { class: "bubble with-file", data: { kind: message.message_type } },
+    message.reply_to ? quote(message.reply_to, around) : null,
+    isStored ? drawFile(message, { preview }) : drawPendingFile(message, around.room),
+    message.content ? el("p", { class: "text" }, ...textNodes(message.content, around)) : null,
+  );
+}
+
 /** The quoted words come from the message itself where it is loaded: an edited or deleted one is quoted as it is now. */
 function quote(replyTo, { quoted, room }) {
   const who = room.people.byName(replyTo.sender)?.display_name ?? replyTo.sender;
   const isGone = quoted ? quoted.deleted : !replyTo.excerpt;
-  const words = isGone ? t("message deleted") : (quoted?.content ?? replyTo.excerpt).slice(0, 200);
+  const words = isGone ? t("message deleted") : (quoted ? summaryOf(quoted) : replyTo.excerpt).slice(0, 200);
   return el(
     "button",
     { type: "button", class: "quote", data: { jump: replyTo.id }, title: t("Jump to this message") },
@@ -128,7 +147,7 @@ export function drawPending(entry, around) {
     "div",
     { class: "meta" },
     el("time", { datetime: at.toISOString() }, timeText(at)),
-    statusMark(entry.state),
+    statusMark(entry.file && entry.state === "sent" ? "uploading" : entry.state),
   );
   const body = el("div", { class: "message-body" }, bubble({ ...entry, deleted: false }, around), marks);
   if (entry.error) body.append(failure(entry, isFailed));

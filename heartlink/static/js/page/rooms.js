@@ -1,5 +1,6 @@
 /** My rooms with their unread counts and last messages: the lobby's list and the chat page's left side. */
 import { permissions } from "./stream.js";
+import { summaryOf } from "./summary.js";
 import { avatar, el, icon, link, onSubmit, roomTitle, roomUrl, shortTime, t } from "./ui.js";
 
 const REFRESH_EVERY_MS = 10000;
@@ -106,7 +107,7 @@ const KIND_ICONS = { private: "lock", public: "globe" };
 
 function lastWords({ last_message: message }) {
   if (!message) return t("Nobody has said anything yet.");
-  const what = message.deleted ? t("message deleted") : message.content.replace(/\s+/g, " ").slice(0, 140);
+  const what = summaryOf(message).slice(0, 140);
   if (message.message_type === "system") return what;
   return `${message.is_own ? t("You") : message.sender_name || message.sender}: ${what}`;
 }
