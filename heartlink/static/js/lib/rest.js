@@ -139,6 +139,14 @@ export class Rest {
   postMessage = (roomId, message) => this.request("POST", roomPath(roomId, "messages"), message);
   editMessage = (roomId, id, content) => this.request("PATCH", roomPath(roomId, "messages", id), { content });
   deleteMessage = (roomId, id) => this.request("DELETE", roomPath(roomId, "messages", id));
+  /** Says that one has listened to somebody's voice message. */
+  listened = (roomId, id) => this.request("PUT", roomPath(roomId, "messages", id, "listened"), {});
+  /** @param {{before?: number, limit?: number}} [page] before: the `searched_to` of the answer to go on from */
+  search(roomId, words, { before, limit = 20 } = {}) {
+    const query = new URLSearchParams({ q: words, limit: String(limit) });
+    if (before !== undefined) query.set("before", String(before));
+    return this.request("GET", `${roomPath(roomId, "search")}?${query}`);
+  }
   react = (roomId, id, emoji, on) =>
     this.request(on ? "PUT" : "DELETE", roomPath(roomId, "messages", id, "reactions", emoji));
 

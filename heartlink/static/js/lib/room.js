@@ -22,7 +22,8 @@ let FRAMES = {};
  *
  * Events (`room.on(name, listener)`; detail in brackets):
  * - `state` {name, retryAt?, error?}: "connecting" | "catching_up" | "live" | "waiting" | "stopped"
- * - `history` null: the timeline was replaced; `message` M: a new one at the end; `change` {message, change}: one in a new form
+ * - `history` null: the timeline was replaced; `message` M: a new one at the end; `change` {message, change}: one in a new form;
+ *   `beyond` M: a new one while an older part of the history is shown
  * - `outbox` null; `upload` {client_id, sent_bytes, total_bytes, error}: one of its files; `people` null: members, presence, read marks or typing changed
  * - `room` {…}, `capabilities` [..]: what may be drawn changed; `beat` {kind, ms?}: the server gave a sign of life
  * - `refused` HeartLinkError: the server refused something no outbox entry stands for
@@ -41,6 +42,7 @@ export class Room extends Emitter {
   #farewell = null;
   #typingSentAt = 0;
   #olderPage = null;
+  #newerPage = null;
 
   /** Made by `HeartLink.room`, which knows the addresses and who speaks. */
   constructor({ id, me, rest, storage, blobs, scope, tabId, address, renew, pingSeconds, backoff }) {
@@ -187,6 +189,7 @@ export class Room extends Emitter {
 
   edit = (id, content) => this.#change(this.#rest.editMessage(this.id, id, content), "edited");
   delete = (id) => this.#change(this.#rest.deleteMessage(this.id, id), "deleted");
+  listened = (id) => this.#change(this.#rest.listened(this.id, id), "listened");
   react = (id, emoji, on) => this.#change(this.#rest.react(this.id, id, emoji, on), "reactions");
 
   /** Call at each key press: says so at most every few seconds. */
@@ -242,6 +245,41 @@ export class Room extends Emitter {
       await this.loadOlder(LARGEST_PAGE);
     }
     return this.timeline.has(id);
+  }
+
+  /** @returns {Promise<object[]>} the messages right after the newest shown one, where an older part is shown */
+  loadNewer(limit = PAGE_SIZE) {
+    if (!this.timeline.hasNewer) return Promise.resolve([]);
+    this.#newerPage ??= this.#fetchNewer(limit).finally(() => (this.#newerPage = null));
+    return this.#newerPage;
+  }
+
+  /** Shows the history around a message instead of the newest. @returns {Promise<boolean>} false: there is no such message */
+  async showAround(id) {
+    const [older, newer] = await Promise.all([
+      this.#rest.messages(this.id, { before: id + 1, limit: PAGE_SIZE }),
+      this.#rest.messages(this.id, { after: id, limit: PAGE_SIZE }),
+    ]);
+    if (older.messages.at(-1)?.id !== id) return false;
+    this.timeline.show([...older.messages, ...newer.messages], older.has_more, newer.has_more);
+    this.emit("history", null);
+    return true;
+  }
+
+  /** Back to the newest messages. */
+  async showLatest() {
+    if (this.timeline.hasNewer) await this.#loadNewest(this.#generation);
+    while (this.timeline.hasNewer) await this.loadNewer();
+  }
+
+  /** @returns {Promise<object>} {messages, has_more, searched_to}: messages found by words, newest first */
+  search = (words, page) => this.#rest.search(this.id, words, page);
+
+  async #fetchNewer(limit) {
+    const after = this.timeline.newestId;
+    const page = await this.#rest.messages(this.id, { after, limit });
+    if (after !== this.timeline.newestId) return [];
+    return this.timeline.append(page.messages, page.has_more);
   }
 
   async #fetchOlder(limit) {
@@ -367,6 +405,7 @@ export class Room extends Emitter {
     this.people.stoppedTyping(message.sender_id);
     if (result === "added") this.emit("message", message);
     else if (result === "changed") this.emit("change", { message, change });
+    else if (result === "beyond") this.emit("beyond", message);
     this.emit("beat", { kind: "message", isOwn: message.is_own });
   }
 

@@ -5,8 +5,11 @@
 export class Timeline {
   #byId = new Map();
   #ids = [];
+  #newestHeardOf = 0;
   /** Whether the server holds older messages than the oldest one here. */
   hasMore = false;
+  /** Whether it holds newer ones than the newest here: an older part of the history is shown. */
+  hasNewer = false;
 
   get size() {
     return this.#ids.length;
@@ -39,7 +42,10 @@ export class Timeline {
     return this.messages.filter((message) => message.reply_to?.id === id);
   }
 
-  /** @returns {"added" | "changed" | "ignored"} ignored: already known in this or a newer form, or older than what is loaded */
+  /**
+   * @returns {"added" | "changed" | "ignored" | "beyond"} ignored: already known in this or a newer form, or older than
+   *          what is loaded; beyond: newer than the part that is shown
+   */
   apply(message) {
     const known = this.#byId.get(message.id);
     if (known) {
@@ -48,7 +54,9 @@ export class Timeline {
       this.#byId.set(message.id, message);
       return isSame ? "ignored" : "changed";
     }
+    this.#newestHeardOf = Math.max(this.#newestHeardOf, message.id);
     if (this.hasMore && this.#ids.length && message.id < this.#ids[0]) return "ignored";
+    if (this.hasNewer && message.id > this.newestId) return "beyond";
     this.#insert(message);
     return "added";
   }
@@ -61,10 +69,36 @@ export class Timeline {
     return added;
   }
 
+  /** A newer page. @returns {object[]} those that were not here yet, oldest first */
+  append(messages, hasNewer) {
+    this.hasNewer = false;
+    const added = messages.filter((message) => this.apply(message) === "added");
+    if (!messages.length) this.#newestHeardOf = 0;
+    this.#judgeNewer(hasNewer);
+    return added;
+  }
+
+  /** Shows another part of the history instead: consecutive messages, oldest first. */
+  show(messages, hasMore, hasNewer) {
+    this.#begin(messages, hasMore, !hasNewer);
+    this.#judgeNewer(hasNewer);
+  }
+
+  #judgeNewer(hasNewer) {
+    // What arrived while its page was on its way is not in it.
+    this.hasNewer = hasNewer || this.#newestHeardOf > (this.newestId ?? 0);
+  }
+
   /** Starts anew from the newest page; keeps what arrived live while that page was on its way. */
   replace(messages, hasMore) {
+    this.#begin(messages, hasMore, true);
+    this.#judgeNewer(false);
+  }
+
+  #begin(messages, hasMore, reachesEnd) {
     const newest = messages.at(-1)?.id ?? 0;
-    const arrivedMeanwhile = this.messages.filter((message) => message.id > newest);
+    const isWhole = reachesEnd && !this.hasNewer;
+    const arrivedMeanwhile = isWhole ? this.messages.filter((message) => message.id > newest) : [];
     const known = this.#byId;
     this.#byId = new Map();
     this.#ids = [];
@@ -86,7 +120,8 @@ export class Timeline {
   clear() {
     this.#byId.clear();
     this.#ids = [];
-    this.hasMore = false;
+    this.#newestHeardOf = 0;
+    this.hasMore = this.hasNewer = false;
   }
 
   #insert(message) {

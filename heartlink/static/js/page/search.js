@@ -23,6 +23,7 @@ export class SearchPanel {
   #searchedTo = null;
   #wanted = 0;
   #run = null;
+  #isCutOff = false;
   #timer = null;
 
   /**
@@ -49,10 +50,12 @@ export class SearchPanel {
     this.#button.setAttribute("aria-expanded", "true");
     this.#input.focus();
     this.#input.select();
+    if (this.#isCutOff) this.#goOn();
   }
 
   close() {
     const hadFocus = this.#side.contains(document.activeElement);
+    this.#isCutOff = this.#run !== null;
     this.#run = null;
     this.#side.hidden = true;
     this.#chat.classList.remove("searching");
@@ -110,11 +113,13 @@ export class SearchPanel {
     this.#wanted = 0;
     this.#hits.replaceChildren();
     this.#run = null;
+    this.#isCutOff = false;
     if (query) this.#goOn();
     else this.#tell("");
   }
 
   #goOn() {
+    this.#isCutOff = false;
     this.#wanted = this.#hits.childElementCount + HITS_AT_ONCE;
     this.#look((this.#run = { query: this.#query }));
   }
