@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 from heartlink.auth import Auth, Credential
-from heartlink.chat import Around, Talk
+from heartlink.chat import Around, Peer, Talk
 from heartlink.connection import INVALID, Connection, TokenBucket, kind_of
 from heartlink.diagnosis import Diagnosis
 from heartlink.errors import (
@@ -28,8 +28,10 @@ from heartlink.protocol import (
     CHAT_COMMANDS,
     DOCTOR_COMMANDS,
     PERMISSION_COMMANDS,
+    RELAYED_COMMANDS,
     Authenticate,
     BadFrame,
+    ChangeCall,
     Command,
     CommandReader,
     ConfirmAuthentication,
@@ -44,6 +46,7 @@ from heartlink.protocol import (
     HeartbeatAck,
     HeartbeatAckReply,
     HeartbeatResponse,
+    InviteToCall,
     Listened,
     NewMessage,
     OnlineStatus,
@@ -55,7 +58,9 @@ from heartlink.protocol import (
     ReadStatus,
     Reauth,
     ReauthOk,
+    RelayedCommand,
     SendMessage,
+    SignalPeer,
     SubscribeNotifications,
     Typing,
     UnsubscribeNotifications,
@@ -79,6 +84,18 @@ class Sender(Protocol):
     bucket: TokenBucket
     refusals: int
     user: User | None
+
+
+class CallDesk(Protocol):
+    """Who does what is asked about calls; what is handed on as it came is given as it came."""
+
+    def invite(self, peer: Peer, command: InviteToCall) -> None: ...
+
+    def change(self, peer: Peer, command: ChangeCall) -> Event | None: ...
+
+    def signal(self, peer: Peer, command: SignalPeer) -> None: ...
+
+    def relay(self, peer: Peer, text: bytes) -> None: ...
 
 
 class Dispatcher:
@@ -123,7 +140,7 @@ class Dispatcher:
         if not self._is_within_rate(peer, command):
             return
         try:
-            reply = self.table[type(command)](peer, command)
+            reply = self.table[type(command)](peer, text if isinstance(command, RelayedCommand) else command)
         except Refusal as refusal:
             self._refuse(peer, refusal, Echo.of(command))
         except Exception:
@@ -142,7 +159,7 @@ class Dispatcher:
             self._refuse(peer, unsupported_data(), Echo())
 
     def _is_within_rate(self, peer: Sender, cause: Command | Echo) -> bool:
-        wait_seconds = peer.bucket.take(time.monotonic())
+        wait_seconds = self.bucket_of(peer, cause).take(time.monotonic())
         if not wait_seconds:
             peer.refusals = 0
             return True
@@ -153,6 +170,10 @@ class Dispatcher:
             echo = cause if isinstance(cause, Echo) else Echo.of(cause)
             self._refuse(peer, rate_limited(round(wait_seconds, 3)), echo)
         return False
+
+    def bucket_of(self, peer: Sender, cause: Command | Echo) -> TokenBucket:
+        """What counts how often a peer sends such frames."""
+        return peer.bucket
 
     def _refuse(self, peer: Sender, refusal: Refusal, echo: Echo) -> None:
         peer.connection.push(frame_of(error_frame(refusal, self._clock(), *echo)))
@@ -198,12 +219,15 @@ class ChatDispatcher(Dispatcher):
         self,
         talk: Talk,
         around: Around,
+        calls: CallDesk,
         hub: Hub,
         auth: Auth,
         *,
         clock: Callable[[], int],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        make_bucket: Callable[[], TokenBucket],
     ) -> None:
+        self._make_bucket = make_bucket
         table: dict[type[Command], Handler] = {
             SendMessage: talk.say,
             EditMessage: talk.edit,
@@ -214,9 +238,20 @@ class ChatDispatcher(Dispatcher):
             ReadStatus: around.read,
             OnlineStatus: around.show,
             NewMessage: around.notice,
+            InviteToCall: calls.invite,
+            ChangeCall: calls.change,
+            SignalPeer: calls.signal,
+            **dict.fromkeys(RELAYED_COMMANDS, calls.relay),
         }
         reader = CommandReader(CHAT_COMMANDS, default=SendMessage)
         super().__init__(hub, auth, clock=clock, spawn=spawn, reader=reader, table=table)
+
+    def bucket_of(self, peer: Sender, cause: Command | Echo) -> TokenBucket:
+        """Signals come in bursts of candidates: they are counted apart, so that neither they nor words wait."""
+        if not isinstance(cause, SignalPeer) or not isinstance(peer, Peer):
+            return peer.bucket
+        peer.signal_bucket = peer.signal_bucket or self._make_bucket()
+        return peer.signal_bucket
 
 
 class PermissionDispatcher(Dispatcher):

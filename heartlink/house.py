@@ -13,6 +13,7 @@ from typing import Final
 
 from heartlink.administration import Administration, Notices, Setup
 from heartlink.auth import Auth
+from heartlink.calls import Calls, IceServers, make_calls
 from heartlink.chat import (
     Around,
     Arrivals,
@@ -44,6 +45,8 @@ from heartlink.store.backend import Backend
 from heartlink.store.formats import bring_up_to_date
 from heartlink.store.health import StoreHealth
 from heartlink.store.messages import Messages
+from heartlink.store.calls import RunningCalls
+from heartlink.store.files import Files
 from heartlink.store.meta import read_epoch
 from heartlink.store.opening import make_backend
 from heartlink.store.policy import Commits
@@ -97,6 +100,8 @@ class House:
     unread_hints: UnreadHints
     explainer: Explainer
     administration: Administration
+    transfers: Transfers
+    calls: Calls
     setup: Setup
     notices: Notices
     permission_dispatcher: PermissionDispatcher
@@ -162,18 +167,22 @@ class House:
         stack.callback(self.live_rooms.close)
         stack.push_async_callback(self.tasks.close)
         self.health.on_return(self._recover)
-        for work in (self.health.watch, self.hub.beat, self.desk.keep_time, self._keep_time):
+        keepers = (self.health.watch, self.hub.beat, self.desk.keep_time, self.calls.note_running, self._keep_time)
+        for work in keepers:
             self.tasks.keep(work)
+        self._furnish_calls()
         if settings.demo:
             await furnish(self.users, self.auth, self.desk, self.membership, self.live_rooms, self.talk)
         await self._find_administrator()
 
     async def _open_desk(self) -> None:
+        stack.callback(self.calls.close)
         """Who may do what, before anybody is let in: with all that has expired meanwhile taken back."""
         self.desk = Desk(Policy(), Commits(self.backend), clock=self.clock, save_seconds=self.settings.save_seconds)
         try:
             await self.desk.open(await self.users.all_ids())
             await furnish_policy(self.desk)
+        await self.calls.open()
         except Refusal as refusal:
             raise StartupFailure(f"The policy could not be read or stored: {refusal.message}", refusal.fix) from None
         self.auth.on_user_created = self.desk.add_user
@@ -219,7 +228,7 @@ class House:
                 upload_bytes=settings.upload_bytes,
                 messages_per_second=settings.messages_per_second,
             ),
-            ice_servers=settings.ice_servers,
+            ice_servers=IceServers(settings.ice_servers, settings.turn_secret, clock).for_user,
         )
         self.membership = Membership(self.live_rooms, self.rooms, self.users, self.desk, clock=clock)
         self.moderation = Moderation(self.membership, self.live_rooms, self.users, self.desk, clock=clock)
@@ -228,7 +237,6 @@ class House:
             self.live_rooms, self.rooms, self.messages, self.users, self.desk.policy, clock=clock, epoch=self.epoch
         )
         self.search = Search(self.live_rooms, self.messages, self.views)
-        self.chat_dispatcher = ChatDispatcher(self.talk, self.around, self.hub, self.auth, clock=clock, spawn=spawn)
 
     def _furnish_streams(self) -> None:
         """After the chat, so that rooms follow a commit before people are told of it."""
@@ -263,6 +271,30 @@ class House:
         self.diagnosis = Diagnosis(
             clock=self.clock,
             call_later=call_later,
+    def _furnish_calls(self) -> None:
+        clock, spawn = self.clock, self.tasks.spawn
+        self.calls = make_calls(
+            self.settings,
+            self.live_rooms,
+            RunningCalls(self.backend),
+            self.messages,
+            self.users,
+            self.streams,
+            clock,
+            spawn,
+        )
+        self.calls.follow(self.arrivals, self.streams, self.hub, self.membership, self.fence)
+        self.chat_dispatcher = ChatDispatcher(
+            self.talk,
+            self.around,
+            self.calls,
+            self.hub,
+            self.auth,
+            clock=clock,
+            spawn=spawn,
+            make_bucket=self.make_bucket,
+        )
+
             heartbeat_seconds=settings.heartbeat_seconds,
             frame_bytes=settings.frame_bytes,
             messages_per_second=settings.messages_per_second,
@@ -327,3 +359,4 @@ class House:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.journals.settle(), SETTLE_SECONDS)
         await self.hub.drain(self.settings.drain_seconds)
+        self.calls.pause()

@@ -130,6 +130,8 @@ class Hub:
         self._expiries: list[tuple[int, int, Connection, int]] = []
         self._expiry_order = itertools.count()
         self._emptied = asyncio.Event()
+        self.on_revoked: list[Callable[[Connection], None]] = []
+        """Told, in the same turn, of each connection whose session is over."""
         self._measured_at = -LAG_SECONDS
         self.archive = Archive()
         """Connections that were closed a while ago."""
@@ -230,6 +232,8 @@ class Hub:
 
     async def beat(self) -> None:
         """Send heartbeats and pings, end silent peers and expired tokens; runs as long as the server."""
+        for follower in self.on_revoked:
+            follower(connection)
         pause_seconds = self.heartbeat_seconds / HEARTBEAT_SLOTS
         for slot in itertools.cycle(self._slots):
             await asyncio.sleep(pause_seconds)

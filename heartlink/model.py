@@ -169,6 +169,23 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     thumbnail_bytes: int = 0
 
 
+class RunningCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call as it is stored while it runs, so that it leaves its line whatever happens to the server.
+
+    ``callee_id`` is who answered, or in a room of two who would; ``seen_at_ms`` is when the server last knew it running.
+    """
+
+    id: str
+    room_id: RoomId
+    caller_id: UserId
+    callee_id: UserId | None
+    media: CallMedia
+    message: str
+    started_at_ms: int
+    answered_at_ms: int | None
+    seen_at_ms: int
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """M of PROTOCOL 3.2 without what depends on who looks (``is_own``, ``is_read``).
 

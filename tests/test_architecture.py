@@ -43,6 +43,7 @@ RANKS = {
     "heartlink.files": 6,
     "heartlink.dispatch": 6,
     "heartlink.demo": 6,
+    "heartlink.calls": 6,
     "heartlink.house": 7,
     "heartlink.handlers": 8,
     "heartlink.server": 9,

@@ -68,12 +68,12 @@ def test_a_file_holds_every_kind_of_setting(tmp_path: Path) -> None:
         heartbeat_seconds = 0.5
         data_dir = "here/数据"
         log_format = "json"
-        ice_servers = ["stun:a.example:3478", "turn:b.example"]
+        ice_servers = ["stun:a.example:3478", "turn:b.example|ann|of her own"]
     """
     settings = read_settings([in_file(tmp_path, text)], {})
     assert (settings.port, settings.demo, settings.heartbeat_seconds) == (0, True, 0.5)
     assert (settings.data_dir, settings.log_format) == (Path("here/数据"), "json")
-    assert settings.ice_servers == ("stun:a.example:3478", "turn:b.example")
+    assert settings.ice_servers == ("stun:a.example:3478", "turn:b.example|ann|of her own")
 
 
 def test_lists_are_separated_by_commas() -> None:

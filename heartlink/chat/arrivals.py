@@ -74,7 +74,7 @@ class Arrivals:
         grace_seconds: float,
         replay_limit: int,
         limits: Limits,
-        ice_servers: tuple[str, ...],
+        ice_servers: Callable[[User | None], list[dict[str, str]]],
     ) -> None:
         self._rooms = rooms
         self._messages = messages
@@ -86,7 +86,9 @@ class Arrivals:
         self._grace_seconds = grace_seconds
         self._replay_limit = replay_limit
         self._limits = limits
-        self._ice_servers = [{"urls": url} for url in ice_servers]
+        self._ice_servers = ice_servers
+        self.on_arrival: list[Callable[[Peer], None]] = []
+        """Told of each connection that has just been greeted."""
 
     def check(self, live: LiveRoom, user: User | None) -> None:
         """Raise the Refusal that keeps somebody out of a room; called at the door and again when they come in."""
@@ -197,6 +199,8 @@ class Arrivals:
             if is_first:
                 joined = UserJoined(username=user.username, user_id=user.id, user_profile=self._rooms.profile(user))
                 live.topic.tell(frame_of(joined))
+        for follower in self.on_arrival:
+            follower(peer)
         peer.came_in()
 
     def _greeting(
@@ -222,7 +226,7 @@ class Arrivals:
             capabilities=peer.capabilities,
             members=live.member_views(),
             limits=self._limits,
-            ice_servers=self._ice_servers,
+            ice_servers=self._ice_servers(peer.user),
         )
 
     def _replay(self, peer: Peer, since: int, missed: list[StoredMessage]) -> None:

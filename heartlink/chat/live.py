@@ -131,13 +131,25 @@ class LiveRoom:
 class Peer:
     """One connection's place in a room; ``capabilities`` is what its user may do here now."""
 
-    __slots__ = ("_early", "attached", "bucket", "capabilities", "connection", "live", "refusals", "user")
+    __slots__ = (
+        "_early",
+        "attached",
+        "bucket",
+        "capabilities",
+        "connection",
+        "live",
+        "refusals",
+        "signal_bucket",
+        "user",
+    )
 
     def __init__(self, connection: Connection, live: LiveRoom, user: User | None, bucket: TokenBucket) -> None:
         self.connection = connection
         self.live = live
         self.user = user
         self.bucket = bucket
+        self.signal_bucket: TokenBucket | None = None
+        """The rate of its signals in calls, once it sends any."""
         self.capabilities: tuple[str, ...] = ()
         self.attached = False
         self.refusals = 0

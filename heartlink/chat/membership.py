@@ -54,6 +54,8 @@ class Membership:
         self._desk = desk
         self._clock = clock
         self._opening: set[RoomId] = set()
+        self.on_end: list[Callable[[LiveRoom], None]] = []
+        """Told of a room that ends, while its people can still hear why what they do in it ends too."""
 
     # Rooms
 
@@ -141,6 +143,8 @@ class Membership:
         ended = msgspec.structs.replace(live.state.room, ended_at_ms=self._clock())
         await self._rooms.put(ended)
         live.state.room = ended
+        for follower in self.on_end:
+            follower(live)
         frame = frame_of(RoomEnded(room_id=live.id, by=user.username))
         for connection in live.topic:
             connection.hang_up(ROOM_ENDED_FAREWELL, frame)

@@ -6,6 +6,21 @@ Incoming frames are *commands*, decoded by :func:`decode`; outgoing ones are *re
 
 from __future__ import annotations
 
+from heartlink.protocol.calls import (
+    CALL_MESSAGE_CHARS,
+    CHAT_COMMANDS,
+    CHAT_EVENTS,
+    RELAYED_COMMANDS,
+    CallCreated,
+    CallSignal,
+    ChangeCall,
+    EndReason,
+    InviteToCall,
+    RelayedCommand,
+    SignalPeer,
+    VideoCallInvite,
+    VideoCallStatus,
+)
 from heartlink.protocol.codec import (
     BadFrame,
     CommandReader,
@@ -18,7 +33,6 @@ from heartlink.protocol.codec import (
     message_view,
 )
 from heartlink.protocol.commands import (
-    CHAT_COMMANDS,
     MAX_INTEGER,
     MAX_READ_IDS,
     ClientId,
@@ -50,7 +64,6 @@ from heartlink.protocol.diagnosis import (
     HandshakeView,
 )
 from heartlink.protocol.events import (
-    CHAT_EVENTS,
     AccessRevoked,
     AuthExpiring,
     CapabilitiesChanged,
@@ -86,6 +99,8 @@ from heartlink.protocol.notices import (
     AccessRequested,
     Announcement,
     CacheInvalidation,
+    CallOver,
+    IncomingCall,
     Invited,
     Notice,
     Notification,
@@ -134,6 +149,7 @@ from heartlink.protocol.permissions import (
 )
 
 __all__ = [
+    "CALL_MESSAGE_CHARS",
     "CHAT_COMMANDS",
     "CHAT_EVENTS",
     "CHECKS_LIMIT",
@@ -143,6 +159,7 @@ __all__ = [
     "MAX_READ_IDS",
     "PERMISSION_COMMANDS",
     "PERMISSION_EVENTS",
+    "RELAYED_COMMANDS",
     "AccessRequested",
     "AccessRevoked",
     "Announcement",
@@ -152,8 +169,12 @@ __all__ = [
     "BadFrame",
     "BecauseView",
     "CacheInvalidation",
+    "CallCreated",
+    "CallOver",
+    "CallSignal",
     "CapabilitiesChanged",
     "CaughtUp",
+    "ChangeCall",
     "ChatMessage",
     "Check",
     "CheckResult",
@@ -173,6 +194,7 @@ __all__ = [
     "EchoText",
     "EditMessage",
     "Emoji",
+    "EndReason",
     "ErrorFrame",
     "Event",
     "Explain",
@@ -186,6 +208,8 @@ __all__ = [
     "HeartbeatAckReply",
     "HeartbeatEvent",
     "HeartbeatResponse",
+    "IncomingCall",
+    "InviteToCall",
     "Invited",
     "Limits",
     "Listened",
@@ -221,6 +245,7 @@ __all__ = [
     "Reauth",
     "ReauthOk",
     "Ref",
+    "RelayedCommand",
     "Reply",
     "RequestId",
     "RightsChange",
@@ -230,6 +255,7 @@ __all__ = [
     "RoomSummary",
     "RoomUpdated",
     "SendMessage",
+    "SignalPeer",
     "StaleKeys",
     "SubscribeNotifications",
     "SubscriptionConfirmed",
@@ -242,6 +268,8 @@ __all__ = [
     "UserLeft",
     "UserProfile",
     "UserTyping",
+    "VideoCallInvite",
+    "VideoCallStatus",
     "encode",
     "error_frame",
     "explain_mismatch",

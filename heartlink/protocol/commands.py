@@ -109,7 +109,7 @@ class Reauth(Command, frozen=True, tag="reauth"):
     token: str
 
 
-CHAT_COMMANDS: tuple[type[Command], ...] = (
+TALK_COMMANDS: tuple[type[Command], ...] = (
     SendMessage,
     EditMessage,
     DeleteMessage,

@@ -252,7 +252,7 @@ class MessageUpdated(Reply, frozen=True, tag="message_updated"):
     change: Literal["edited", "deleted", "reactions", "listened"]
 
 
-CHAT_EVENTS: tuple[type[Event], ...] = (
+TALK_EVENTS: tuple[type[Event], ...] = (
     ConnectionEstablished,
     ChatMessage,
     MessageUpdated,

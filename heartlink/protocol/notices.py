@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from heartlink.model import CallMedia, CallOutcome
 from heartlink.protocol.events import Event
 
 
@@ -84,10 +85,30 @@ class AccessRequested(msgspec.Struct, frozen=True, kw_only=True, tag="access_req
     message: str
 
 
+class IncomingCall(msgspec.Struct, frozen=True, kw_only=True, tag="incoming_call", tag_field="kind"):
+    """Somebody calls in a room; the room's page answers."""
+
+    call_id: str
+    room_id: str
+    room_name: str
+    username: str
+    user_id: str
+    media: CallMedia
+    message: str
+
+
+class CallOver(msgspec.Struct, frozen=True, kw_only=True, tag="call_over", tag_field="kind"):
+    """A call rings no longer: somebody answered it (``outcome`` is answered), or it is over."""
+
+    call_id: str
+    room_id: str
+    outcome: CallOutcome
+
+
 class Notification(Notice, frozen=True, tag="notification"):
     """Something for the user alone."""
 
-    data: Invited | Unread | AccessRequested
+    data: Invited | Unread | AccessRequested | IncomingCall | CallOver
 
     def kinds(self) -> frozenset[str]:
         """Its own kind as well."""

@@ -46,6 +46,12 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             f"--demo has passwords everybody knows, and --host is {_shown(settings.host)}.",
             "Use --host=127.0.0.1 with --demo, or leave --demo out.",
         )
+    for entry in settings.ice_servers:
+        if entry.startswith(("turn:", "turns:")) and "|" not in entry and not settings.turn_secret:
+            raise StartupFailure(
+                f"The TURN server {_shown(entry)} has no credentials, and browsers take none without.",
+                f"Write {entry}|user|credential, or give its shared secret with --turn-secret.",
+            )
     return settings
 
 

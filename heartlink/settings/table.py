@@ -138,9 +138,13 @@ def _check_proxies(proxies: tuple[str, ...]) -> str:
 
 
 def _check_ice_servers(urls: tuple[str, ...]) -> str:
-    for url in urls:
+    for entry in urls:
+        # What stands behind the address is a secret.
+        url, *credentials = entry.split("|", 2)
         if not url.startswith(("stun:", "stuns:", "turn:", "turns:")):
             return f"'{url}' is no ICE server; write stun:stun.example.org:3478"
+        if credentials and (len(credentials) != 2 or not all(credentials)):
+            return f"'{url}' has a user name without a credential; write {url}|user|credential"
     return ""
 
 
@@ -234,7 +238,20 @@ class Settings:
         check=_check_proxies,
     )
     ice_servers: tuple[str, ...] = setting(
-        (), "STUN and TURN servers told to clients for calls.", unit="comma list", check=_check_ice_servers
+        (),
+        "STUN and TURN servers told to clients for calls: stun:host:port, or turn:host:port|user|credential.",
+        unit="comma list",
+        check=_check_ice_servers,
+        private=True,
+    )
+    turn_secret: str = setting(
+        "", "Secret shared with the TURN servers, of which credentials are made that expire.", private=True
+    )
+    call_ring_seconds: float = setting(
+        45, "How long a call rings before it counts as missed.", unit="seconds", low=0.1, high=600
+    )
+    call_resume_seconds: float = setting(
+        10, "How long a call waits for somebody whose connection was lost.", unit="seconds", low=0.1, high=600
     )
 
 

@@ -25,6 +25,7 @@ FILES = Collection(
     indexes=(("owner", "file"), ("blob",), ("message",), ("pending", "file"), ("file",)),
 )
 
+CALLS = Collection("calls")
 POLICY_COMMITS = Collection("policy_commits", integer=("version",), unique=(("version",),))
 
-ALL = (META, USERS, ENDED_SESSIONS, ROOMS, INVITES, RECEIPTS, MESSAGES, FILES, POLICY_COMMITS)
+ALL = (META, USERS, ENDED_SESSIONS, ROOMS, INVITES, RECEIPTS, MESSAGES, FILES, CALLS, POLICY_COMMITS)

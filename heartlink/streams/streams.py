@@ -66,6 +66,8 @@ class Streams:
         self._room_name = room_name
         self._topic = Topic()
         self._watchers: dict[UserId, set[StreamPeer]] = {}
+        self.on_arrival: list[Callable[[StreamPeer], None]] = []
+        """Told of each connection that has just been brought up to date."""
 
     # Coming in
 
@@ -102,6 +104,8 @@ class Streams:
         if peer.watches and peer.user_id is not None:
             self._watchers.setdefault(peer.user_id, set()).add(peer)
         connection.undo(lambda: self._leave(peer))
+        for follower in self.on_arrival:
+            follower(peer)
 
     def _leave(self, peer: StreamPeer) -> None:
         self._topic.leave(peer.who, peer.connection)
