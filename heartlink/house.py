@@ -42,11 +42,11 @@ from heartlink.refusals import RefusalLog
 from heartlink.rights.policy import Policy
 from heartlink.settings import Settings
 from heartlink.store.backend import Backend
+from heartlink.store.calls import RunningCalls
+from heartlink.store.files import Files
 from heartlink.store.formats import bring_up_to_date
 from heartlink.store.health import StoreHealth
 from heartlink.store.messages import Messages
-from heartlink.store.calls import RunningCalls
-from heartlink.store.files import Files
 from heartlink.store.meta import read_epoch
 from heartlink.store.opening import make_backend
 from heartlink.store.policy import Commits
@@ -95,13 +95,12 @@ class House:
     views: Views
     search: Search
     fence: Fence
+    calls: Calls
     chat_dispatcher: ChatDispatcher
     streams: Streams
     unread_hints: UnreadHints
     explainer: Explainer
     administration: Administration
-    transfers: Transfers
-    calls: Calls
     setup: Setup
     notices: Notices
     permission_dispatcher: PermissionDispatcher
@@ -160,29 +159,29 @@ class House:
         await self._open_desk()
         self._furnish_chat()
         self._furnish_streams()
+        self._furnish_calls()
         self._furnish_administration()
         self._furnish_doctor()
         stack.callback(self.refusal_log.close)
         stack.callback(self.unread_hints.close)
+        stack.callback(self.calls.close)
         stack.callback(self.live_rooms.close)
         stack.push_async_callback(self.tasks.close)
         self.health.on_return(self._recover)
         keepers = (self.health.watch, self.hub.beat, self.desk.keep_time, self.calls.note_running, self._keep_time)
         for work in keepers:
             self.tasks.keep(work)
-        self._furnish_calls()
+        await self.calls.open()
         if settings.demo:
             await furnish(self.users, self.auth, self.desk, self.membership, self.live_rooms, self.talk)
         await self._find_administrator()
 
     async def _open_desk(self) -> None:
-        stack.callback(self.calls.close)
         """Who may do what, before anybody is let in: with all that has expired meanwhile taken back."""
         self.desk = Desk(Policy(), Commits(self.backend), clock=self.clock, save_seconds=self.settings.save_seconds)
         try:
             await self.desk.open(await self.users.all_ids())
             await furnish_policy(self.desk)
-        await self.calls.open()
         except Refusal as refusal:
             raise StartupFailure(f"The policy could not be read or stored: {refusal.message}", refusal.fix) from None
         self.auth.on_user_created = self.desk.add_user
@@ -257,20 +256,6 @@ class House:
         call_later = asyncio.get_running_loop().call_later
         self.unread_hints = UnreadHints(self.streams, self.desk.policy, clock=self.clock, call_later=call_later)
 
-    def _furnish_administration(self) -> None:
-        """What those who change the policy do."""
-        desk, users, clock = self.desk, self.users, self.clock
-        self.administration = Administration(desk, Commits(self.backend), users, self.auth, self.hub, clock=clock)
-        self.notices = Notices(self.administration, desk, self.explainer, self.streams.notify, clock=clock)
-        self.setup = Setup(desk, users, self.auth, self.administration.keepers, clock=clock)
-
-    def _furnish_doctor(self) -> None:
-        """What helps to find out why a socket does not open."""
-        call_later, settings = asyncio.get_running_loop().call_later, self.settings
-        self.refusal_log = RefusalLog(call_later)
-        self.diagnosis = Diagnosis(
-            clock=self.clock,
-            call_later=call_later,
     def _furnish_calls(self) -> None:
         clock, spawn = self.clock, self.tasks.spawn
         self.calls = make_calls(
@@ -295,6 +280,20 @@ class House:
             make_bucket=self.make_bucket,
         )
 
+    def _furnish_administration(self) -> None:
+        """What those who change the policy do."""
+        desk, users, clock = self.desk, self.users, self.clock
+        self.administration = Administration(desk, Commits(self.backend), users, self.auth, self.hub, clock=clock)
+        self.notices = Notices(self.administration, desk, self.explainer, self.streams.notify, clock=clock)
+        self.setup = Setup(desk, users, self.auth, self.administration.keepers, clock=clock)
+
+    def _furnish_doctor(self) -> None:
+        """What helps to find out why a socket does not open."""
+        call_later, settings = asyncio.get_running_loop().call_later, self.settings
+        self.refusal_log = RefusalLog(call_later)
+        self.diagnosis = Diagnosis(
+            clock=self.clock,
+            call_later=call_later,
             heartbeat_seconds=settings.heartbeat_seconds,
             frame_bytes=settings.frame_bytes,
             messages_per_second=settings.messages_per_second,
@@ -356,7 +355,7 @@ class House:
     async def drain(self) -> None:
         """Let writes land, then ask everybody to come back in a moment."""
         self.draining = True
+        self.calls.pause()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.journals.settle(), SETTLE_SECONDS)
         await self.hub.drain(self.settings.drain_seconds)
-        self.calls.pause()

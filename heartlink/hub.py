@@ -227,13 +227,13 @@ class Hub:
     def _revoke(self, connection: Connection, farewell: Farewell) -> None:
         connection.drop_queued()
         connection.hang_up(farewell)
+        for follower in self.on_revoked:
+            follower(connection)
 
     # Staying alive
 
     async def beat(self) -> None:
         """Send heartbeats and pings, end silent peers and expired tokens; runs as long as the server."""
-        for follower in self.on_revoked:
-            follower(connection)
         pause_seconds = self.heartbeat_seconds / HEARTBEAT_SLOTS
         for slot in itertools.cycle(self._slots):
             await asyncio.sleep(pause_seconds)
