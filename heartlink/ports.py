@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import psutil
@@ -91,7 +93,7 @@ class _Taken(Exception):
 
 
 def holder_of(port: int, address: str) -> str:
-    """The process that listens on ``port`` where ``address`` conflicts with it, in words."""
+    """The process that listens on ``port`` where ``address`` conflicts with it, in words: id, command, since when."""
     try:
         rows = [row for row in psutil.net_connections("tcp") if row.status == psutil.CONN_LISTEN]
     except (psutil.Error, OSError):
@@ -100,14 +102,16 @@ def holder_of(port: int, address: str) -> str:
     rows.sort(key=lambda row: (row.laddr.ip != address, row.laddr.ip not in WILDCARDS, row.pid is None))
     if not rows or rows[0].pid is None:
         return "a process of another user"
-    try:
-        command = " ".join(psutil.Process(rows[0].pid).cmdline())
-    except (psutil.Error, OSError):
-        command = ""
+    command = since = ""
+    with contextlib.suppress(psutil.Error, OSError):
+        holder = psutil.Process(rows[0].pid)
+        since = f"running since {datetime.fromtimestamp(holder.create_time()):%Y-%m-%d %H:%M:%S}"
+        command = " ".join(holder.cmdline())
     printable = "".join(mark if mark.isprintable() else " " for mark in command)
     if len(printable) > COMMAND_CHARS:
         printable = printable[: COMMAND_CHARS - 1] + "…"
-    return f"process {rows[0].pid} ({printable})" if printable else f"process {rows[0].pid}"
+    about = ", ".join(filter(None, (printable, since)))
+    return f"process {rows[0].pid} ({about})" if about else f"process {rows[0].pid}"
 
 
 async def _addresses(host: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from heartlink.handlers.base import without_tokens
 from heartlink.house import House
 from heartlink.logs import configure_logs, watch_loop
 from heartlink.ports import claim_port, http_address, listen
+from heartlink.reach import check_reach
 from heartlink.settings import Settings
 
 BODY_BYTES: Final = 1 << 20
@@ -75,6 +76,7 @@ async def _live(settings: Settings, stop: StopRequest) -> None:
             stop.hasten = None
             _calm_collector()
             _announce(settings, house, claimed)
+            house.tasks.spawn(_look_at_reach(claimed, server.instance))
             await stop.asked.wait()
             await _drain(settings, house, server, stop)
 
@@ -121,6 +123,7 @@ class FrontServer(HTTPServer):
     def initialize(self, request_callback: web.Application, trusted_proxies: tuple[str, ...]) -> None:  # type: ignore[override]
         """Sets every bound a peer could otherwise use up: body, headers, idle time."""
         self.trusted_proxies = frozenset(trusted_proxies)
+        self.instance = str(request_callback.settings["instance"])
         super().initialize(
             request_callback,
             max_body_size=BODY_BYTES,
@@ -182,6 +185,13 @@ def _announce(settings: Settings, house: House, claimed: list[socket.socket]) ->
         link = f"{http_address(claimed, settings.host)}/setup/{house.setup.token}"
         _say(f"Nobody is administrator yet; to become it, sign in at {link}")
     _say("Stop with Ctrl-C")
+
+
+async def _look_at_reach(claimed: list[socket.socket], instance: str) -> None:
+    """Warns when somebody else answers where this server is looked for; beside the requests, so that none waits."""
+    addresses = [str(sock.getsockname()[0]) for sock in claimed]
+    for line in await check_reach(addresses, claimed[0].getsockname()[1], instance):
+        logging.getLogger("heartlink.server").warning("%s", line)
 
 
 async def _drain(settings: Settings, house: House, server: FrontServer, stop: StopRequest) -> None:

@@ -43,6 +43,7 @@ class Server:
         self.said: list[str] = []
         self._heard: queue.Queue[str | None] = queue.Queue()
         self._errors: list[str] = []
+        self._heard_error = threading.Condition()
         self._readers = [
             threading.Thread(target=self._read_stdout, daemon=True),
             threading.Thread(target=self._read_stderr, daemon=True),
@@ -58,7 +59,10 @@ class Server:
 
     def _read_stderr(self) -> None:
         assert self.process.stderr is not None
-        self._errors.extend(self.process.stderr)
+        for line in self.process.stderr:
+            with self._heard_error:
+                self._errors.append(line)
+                self._heard_error.notify_all()
 
     def __enter__(self) -> Server:
         return self
@@ -86,6 +90,12 @@ class Server:
             self.said.append(line)
             if words in line:
                 return line
+
+    def wait_for_error(self, words: str) -> None:
+        """Until a line on stderr contains ``words``."""
+        with self._heard_error:
+            said = self._heard_error.wait_for(lambda: any(words in line for line in self._errors), READY_SECONDS)
+        assert said, f"the server did not log '{words}': {self._errors}"
 
     def address(self) -> str:
         """Where it listens, once it does."""

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,9 +24,10 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 from wrong_password_server import WrongPasswordServer
 
-from heartlink import __version__
+from heartlink import __version__, reach
 from heartlink.errors import StartupFailure
 from heartlink.ports import claim_port, listen
+from heartlink.reach import check_reach
 
 UNPRIVILEGED_FROM = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 MONGO_SECONDS = 5.0
@@ -188,6 +190,7 @@ def test_a_port_in_use_is_told_with_its_holder(tmp_path: Path, holder: str) -> N
     assert f"Port {port} is in use on " in line
     assert f"process {pid} (" in line
     assert "import socket" in line
+    assert re.search(r", running since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\) holds it", line)
     assert not (tmp_path / "data").exists(), "the port is claimed before anything is opened"
 
 
@@ -401,3 +404,85 @@ def test_a_signal_before_anything_is_open_ends_it_quietly(tmp_path: Path, number
         server.signal(number)
         code, _, errors = server.exit()
     assert (code, errors) == (0, "")
+
+
+# --- Who else answers, once it runs ----------------------------------------------------------------
+
+OTHER_PROGRAM = """
+import http.server, socket, sys
+http.server.HTTPServer.address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+server = http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), http.server.SimpleHTTPRequestHandler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def another_web_server(address: str, port: int = 0) -> Iterator[tuple[int, int]]:
+    """Another program's web server, and its process's id."""
+    command = [sys.executable, "-c", OTHER_PROGRAM, address, str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as program:
+        assert program.stdout is not None
+        try:
+            yield int(program.stdout.readline()), program.pid
+        finally:
+            program.kill()
+
+
+def test_another_program_that_answers_in_its_place_is_told_with_pid_command_and_since_when(tmp_path: Path) -> None:
+    # All of 127/8 is this machine: localhost leads to the other program, and the server can still start.
+    with (
+        another_web_server("127.0.0.1") as (port, pid),
+        Server("--host=127.0.0.2", f"--port={port}", f"--data-dir={tmp_path}") as server,
+    ):
+        address = server.address()
+        with urllib.request.urlopen(f"{address}/healthz", timeout=5) as answer:
+            assert json.load(answer)["status"] == "ok"
+        server.wait_for_error("Another program answers")
+        server.signal(signal.SIGTERM)
+        code, _, errors = server.exit()
+    (line,) = [line for line in errors.splitlines() if "Another program" in line]
+    assert code == 0
+    assert f"answers on 127.0.0.1:{port}: process {pid} (" in line
+    assert "http.server" in line and re.search(r"running since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\)", line)
+
+
+@pytest.mark.parametrize("late", ["::1", "127.0.0.1"])
+def test_a_program_that_took_the_other_side_of_localhost_is_noticed(late: str) -> None:
+    own = "127.0.0.1" if late == "::1" else "::1"
+    claimed = asyncio.run(claim_port(own, 0))
+    port = claimed[0].getsockname()[1]
+    with claimed[0], another_web_server(late, port) as (_, pid):
+        lines = asyncio.run(check_reach([own], port, "name-of-this-start"))
+    (line,) = [line for line in lines if "Another program" in line]
+    where = f"[::1]:{port}" if late == "::1" else f"127.0.0.1:{port}"
+    assert f"Another program answers on {where}: process {pid} (" in line and "localhost" in line
+
+
+def test_a_server_that_reaches_itself_says_nothing_about_it(tmp_path: Path) -> None:
+    for host in ("localhost", "0.0.0.0"):
+        with Server("--port=0", f"--host={host}", f"--data-dir={tmp_path}", "--log-level=debug") as server:
+            port = int(server.address().rpartition(":")[2])
+            # Its own question for itself is in the log: the check has been made.
+            server.wait_for_error("GET /healthz")
+            with urllib.request.urlopen(f"http://localhost:{port}/healthz", timeout=5) as answer:
+                instance = json.load(answer)["instance"]
+            assert asyncio.run(check_reach([host], port, instance)) == []
+            server.signal(signal.SIGTERM)
+            assert "answers on" not in server.exit()[2]
+
+
+def test_silence_on_an_address_of_its_own_is_a_busy_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "LIMIT_SECONDS", 0.2)
+    with silent_server() as listener:
+        port = listener.getsockname()[1]
+        for claimed in ("127.0.0.1", "0.0.0.0"):
+            assert asyncio.run(check_reach([claimed], port, "name-of-this-start")) == []
+        (line,) = asyncio.run(check_reach(["127.0.0.2"], port, "name-of-this-start"))[1:]
+    assert f"Another program answers on 127.0.0.1:{port}: process {os.getpid()} (" in line
+
+
+def test_an_address_that_it_listens_on_and_does_not_reach_is_told() -> None:
+    port = free_port()
+    (line,) = asyncio.run(check_reach(["127.0.0.1"], port, "x"))
+    assert "does not reach itself" in line and f"heartlink.doctor 127.0.0.1:{port}" in line
