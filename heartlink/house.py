@@ -35,6 +35,7 @@ from heartlink.dispatch import ChatDispatcher, DoctorDispatcher, PermissionDispa
 from heartlink.errors import Refusal, StartupFailure, StoreFault
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
+from heartlink.metrics import Gauge, Metrics, watch_loop_lag
 from heartlink.model import RoomId, UserId
 from heartlink.policy import Desk, Explainer, furnish_policy
 from heartlink.protocol import Limits
@@ -46,6 +47,7 @@ from heartlink.store.calls import RunningCalls
 from heartlink.store.files import Files
 from heartlink.store.formats import bring_up_to_date
 from heartlink.store.health import StoreHealth
+from heartlink.store.measured import measured
 from heartlink.store.messages import Messages
 from heartlink.store.meta import read_epoch
 from heartlink.store.opening import make_backend
@@ -54,6 +56,7 @@ from heartlink.store.rooms import Rooms
 from heartlink.store.tables import ALL
 from heartlink.store.users import EndedSessions, Users
 from heartlink.streams import Questions, Streams, UnreadHints
+from heartlink.tallies import Tallies
 from heartlink.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -104,6 +107,7 @@ class House:
     setup: Setup
     notices: Notices
     permission_dispatcher: PermissionDispatcher
+    metrics: Metrics
     refusal_log: RefusalLog
     diagnosis: Diagnosis
     doctor_dispatcher: DoctorDispatcher
@@ -113,7 +117,9 @@ class House:
         self.clock = epoch_ms
         self.tasks = Tasks()
         self.draining = False
-        self.backend: Backend = make_backend(mongo_url=settings.mongo_url, data_dir=settings.data_dir)
+        self.tallies = Tallies()
+        backend = make_backend(mongo_url=settings.mongo_url, data_dir=settings.data_dir)
+        self.backend: Backend = measured(backend, self.tallies)
         self.users = Users(self.backend)
         self.rooms = Rooms(self.backend)
         self.messages = Messages(self.backend)
@@ -162,6 +168,7 @@ class House:
         self._furnish_calls()
         self._furnish_administration()
         self._furnish_doctor()
+        self._furnish_metrics()
         stack.callback(self.refusal_log.close)
         stack.callback(self.unread_hints.close)
         stack.callback(self.calls.close)
@@ -194,6 +201,7 @@ class House:
             spawn=spawn,
             is_store_up=lambda: self.health.is_up,
             suspect_store=self.health.suspect,
+            tallies=self.tallies,
             save_seconds=settings.save_seconds,
         )
         self.live_rooms = LiveRooms(
@@ -301,6 +309,18 @@ class House:
         self.doctor_dispatcher = DoctorDispatcher(
             self.diagnosis, self.hub, self.auth, clock=self.clock, spawn=self.tasks.spawn
         )
+
+    def _furnish_metrics(self) -> None:
+        """What an operator watches."""
+        gauges = (
+            Gauge("store_up", "Whether the store answers.", lambda: float(self.health.is_up)),
+            Gauge("draining", "Whether everybody was asked to come back in a moment.", lambda: float(self.draining)),
+            Gauge("rooms_live", "Rooms in memory.", lambda: len(self.live_rooms)),
+            Gauge("tasks", "Background work under way.", lambda: len(self.tasks)),
+            Gauge("policy_version", "The latest version of who may what.", lambda: self.desk.version),
+        )
+        self.metrics = Metrics(self.hub, self.tallies, self.connection_limits, gauges)
+        self.tasks.keep(lambda: watch_loop_lag(self.tallies.loop_lag_seconds))
 
     async def _find_administrator(self) -> None:
         """Make the one that was named; where there is none, a way for whoever started the server to become one."""

@@ -202,6 +202,11 @@ class Hub:
         """The open connections, the oldest first, with where from and since when; at most so many."""
         return list(itertools.islice(self._connections.items(), limit))
 
+    @property
+    def users_count(self) -> int:
+        """Signed-in users who have a connection open."""
+        return len(self._by_user)
+
     def find(self, connection_id: str) -> tuple[Connection, Arrival] | None:
         """An open connection by its id."""
         rows = self._connections.items()

@@ -26,6 +26,9 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        return len(self._running)
+
     def spawn(self, work: Work) -> None:
         """Run ``work``; if it raises, that is logged with its traceback. Raises the Refusal ``busy`` over the limit."""
         if len(self._running) >= TASKS_LIMIT:

@@ -23,6 +23,7 @@ from heartlink.store.folder import DataFolder
 from heartlink.store.messages import Messages, dedup_key, fingerprint
 from heartlink.store.sqlite import SqliteBackend
 from heartlink.store.tables import ALL
+from heartlink.tallies import Tallies
 from heartlink.tasks import Tasks
 
 Fate = Literal["ok", "lost", "stored", "half", "hangs", "dup", "half dup"]
@@ -119,6 +120,7 @@ class Desk:
             clock=lambda: self.now_ms,
             spawn=tasks.spawn,
             is_store_up=lambda: self.is_up,
+            tallies=Tallies(),
             suspect_store=self._suspect,
             save_seconds=2.0,
         )

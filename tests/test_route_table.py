@@ -45,6 +45,7 @@ REST = [
     # Operations
     Row("GET", "/healthz", PUBLIC),
     Row("GET", "/readyz", PUBLIC),
+    Row("GET", "/metrics", PUBLIC, about="from this machine itself"),
     Row("GET", "/api/routes", PUBLIC),
     Row("GET", "/api/openapi.json", PUBLIC),
     Row("GET", "/api/asyncapi.json", PUBLIC),

@@ -209,6 +209,9 @@ class LiveRooms:
     def __iter__(self) -> Any:
         return iter(list(self._live.values()))
 
+    def __len__(self) -> int:
+        return len(self._live)
+
     def loaded(self, room_id: RoomId) -> LiveRoom | None:
         """A room if it is in memory."""
         return self._live.get(room_id)

@@ -21,7 +21,7 @@ from heartlink.connection.ledger import (
 from heartlink.connection.outlet import ConnectionLimits, Outlet, State
 from heartlink.connection.peer import Connection
 from heartlink.connection.rates import TokenBucket
-from heartlink.connection.recorder import Record, Recording, records_of
+from heartlink.connection.recorder import Record, records_of
 
 __all__ = [
     "BINARY",
@@ -41,7 +41,6 @@ __all__ = [
     "Ledger",
     "Outlet",
     "Record",
-    "Recording",
     "Snapshot",
     "State",
     "TokenBucket",

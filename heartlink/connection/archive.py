@@ -44,7 +44,6 @@ class Snapshot(NamedTuple):
     frames_dropped: int
     queued_frames: int
     queued_bytes: int
-    entries_total: int
     packed: bytes
 
 
@@ -68,10 +67,9 @@ def take_snapshot(connection: Connection, arrival: Arrival, closed_ms: int | Non
         bytes_in=connection.bytes_in,
         bytes_out=connection.bytes_out,
         frames_dropped=connection.frames_dropped,
-        queued_frames=connection.recording.queued_at_end if is_over else connection.queued_frames,
+        queued_frames=connection.queued_at_end if is_over else connection.queued_frames,
         queued_bytes=connection.queued_bytes,
-        entries_total=connection.recording.entries_total,
-        packed=connection.recording.packed(),
+        packed=bytes(connection.recording),
     )
 
 

@@ -82,6 +82,7 @@ class Flusher:
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        self.ledger.begin_turn()
         for connection in ready:
             try:
                 connection.flush()
@@ -89,7 +90,7 @@ class Flusher:
                 # One connection's bug must not cost the others their frames.
                 log.exception("flushing connection %s failed", connection.id)
                 self.call_soon(connection.abort)
-        self.ledger.settle()
+        self.ledger.end_turn()
 
     def _end_overdue(self) -> None:
         self._timer = None

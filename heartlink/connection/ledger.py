@@ -54,25 +54,28 @@ CLOSE_REASONS: Final = {
 """The close codes that are counted each by itself."""
 
 _KIND_OF_TYPE: Final = {name.encode(): kind for kind, name in enumerate(KINDS)}
+TEXT_FRAME: Final = 0x81
 _TYPE_AT: Final = len(b'{"type":"')
 _CODE_AT: Final = len(b'{"type":"error","error_code":"')
 _ERROR: Final = KINDS.index("error")
 _TYPE_BYTES: Final = 64
-_PIECES_KEPT: Final = 64
+_JOINED_KEPT: Final = 64
 MOST_16, MOST_32 = 0xFFFF, 0xFFFFFFFF
 
 
-class _Piece:
+class Piece:
     """Bytes that were looked through: what describes them, their sums by kind, and how often they went out."""
 
-    __slots__ = ("entries", "piece", "sums", "uses")
+    __slots__ = ("entries", "kind", "piece", "size", "sums", "uses")
 
-    def __init__(self, piece: bytes, entries: tuple[bytes, ...], sums: list[tuple[int, int, int]]) -> None:
+    def __init__(self) -> None:
         # Kept, so that no other bytes can get the same identity meanwhile.
-        self.piece = piece
-        self.entries = entries
-        self.sums = sums
-        self.uses = 1
+        self.piece = b""
+        self.entries = b""
+        self.kind = self.size = 0
+        """Of the one frame that it is, where ``sums`` is empty."""
+        self.sums: list[tuple[int, int, int]] = []
+        self.uses = 0
 
 
 class FrameCount(NamedTuple):
@@ -93,49 +96,75 @@ class Ledger:
         "_codes",
         "_frames_in",
         "_frames_out",
-        "_pieces",
+        "_joined",
+        "_now_ms",
         "_started",
         "closes",
+        "latest",
     )
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started = clock()
+        self._now_ms = 0
         self._frames_in, self._bytes_in = [0] * len(KINDS), [0] * len(KINDS)
         self._frames_out, self._bytes_out = [0] * len(KINDS), [0] * len(KINDS)
-        self._pieces: dict[int, _Piece] = {}
+        self.latest = Piece()
+        """What was looked at last; who writes the same bytes need only add to its ``uses``."""
+        self._joined: dict[int, Piece] = {}
         self._codes: Counter[bytes] = Counter()
         self.closes: Counter[tuple[int, str]] = Counter()
         """Connections that ended, by close code (0: one that is not in ``CLOSE_REASONS``) and who ended them."""
 
-    def written(self, piece: bytes) -> tuple[bytes, ...]:
-        """Count whole server frames that were handed to a peer; returns the entries that describe them."""
-        known = self._pieces.get(id(piece))
-        if known is not None:
-            known.uses += 1
-            return known.entries
-        return self._look_through(piece)
+    def begin_turn(self) -> None:
+        """Look at the clock; what is written from now on has this time. The flusher calls this."""
+        self._now_ms = int((self._clock() - self._started) * 1000)
 
-    def settle(self) -> None:
-        """Add up what was written and forget the bytes; the flusher calls this at the end of a turn."""
-        for known in self._pieces.values():
-            for kind, frames, size in known.sums:
-                self._frames_out[kind] += frames * known.uses
-                self._bytes_out[kind] += size * known.uses
-                if kind == _ERROR:
-                    self._note_codes(known)
-        self._pieces.clear()
+    def end_turn(self) -> None:
+        """Add up what was written and forget the bytes. The flusher calls this."""
+        self._add_up(self.latest)
+        for joined in self._joined.values():
+            self._add_up(joined)
+        self._joined.clear()
 
-    def entry(self, kind: int, size: int, frames: int, queued: int, *, is_out: bool) -> bytes:
-        """One entry, dated now."""
-        now_ms = int((self._clock() - self._started) * 1000) & MOST_32
-        return ENTRY.pack(now_ms, min(size, MOST_32), min(frames, MOST_16), min(queued, MOST_16), kind, int(is_out))
+    def look_at(self, piece: bytes) -> Piece:
+        """What describes whole server frames, as ``latest``; the caller adds to its ``uses``."""
+        latest = self.latest
+        if latest.uses:
+            self._add_up(latest)
+        latest.piece = piece
+        size, start = piece[1], 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            size = int.from_bytes(piece[2:start], "big")
+        if start + size == len(piece) and piece[0] == TEXT_FRAME:
+            # One text frame is what is written nearly always.
+            name_at = start + _TYPE_AT
+            kind = _KIND_OF_TYPE.get(piece[name_at : piece.find(b'"', name_at, name_at + _TYPE_BYTES)], OTHER)
+            latest.kind, latest.size = kind, size
+            latest.entries = ENTRY.pack(self._now_ms & MOST_32, size, 1, 0, kind, 1)
+        else:
+            self._look_through(latest)
+        return latest
 
-    def read(self, kind: int, size: int, queued: int) -> bytes:
+    def written(self, piece: bytes) -> bytes:
+        """Count one piece of several that were written together; returns the entries that describe it."""
+        known = self._joined.get(id(piece))
+        if known is None:
+            known = self._joined[id(piece)] = Piece()
+            known.piece = piece
+            self._look_through(known)
+            if len(self._joined) > _JOINED_KEPT:
+                self.end_turn()
+        known.uses += 1
+        return known.entries
+
+    def read(self, kind: int, size: int, queued: int, now: float) -> bytes:
         """Count one frame that came, of ``size`` bytes of payload; returns the entry that describes it."""
         self._frames_in[kind] += 1
         self._bytes_in[kind] += size
-        return self.entry(kind, size, 1, queued, is_out=False)
+        now_ms = int((now - self._started) * 1000) & MOST_32
+        return ENTRY.pack(now_ms, size, 1, queued if queued < MOST_16 else MOST_16, kind, 0)
 
     def closed(self, code: int, by: str) -> None:
         """Count a connection that ended."""
@@ -152,40 +181,52 @@ class Ledger:
 
     def totals_out(self) -> list[FrameCount]:
         """What was handed over, of every kind of which anything was."""
-        self.settle()
+        self.end_turn()
         return self._totals(self._frames_out, self._bytes_out)
 
     def errors_out(self) -> dict[str, int]:
         """The ``error`` frames that were handed over, by code."""
-        self.settle()
+        self.end_turn()
         return {code.decode("ascii", "replace"): count for code, count in self._codes.items()}
 
     def _totals(self, frames: list[int], sizes: list[int]) -> list[FrameCount]:
         rows = zip(KINDS, frames, sizes, strict=True)
         return [FrameCount(kind, count, size) for kind, count, size in rows if count]
 
-    def _look_through(self, piece: bytes) -> tuple[bytes, ...]:
+    def _look_through(self, known: Piece) -> None:
         sums: dict[int, list[int]] = {}
-        for kind, size, _ in _frames_of(piece):
-            found = sums.get(kind)
-            if found is None:
-                sums[kind] = [1, size]
-            else:
-                found[0] += 1
-                found[1] += size
-        rows = [(kind, frames, size) for kind, (frames, size) in sums.items()]
-        entries = tuple([self.entry(kind, size, frames, 0, is_out=True) for kind, frames, size in rows])
-        if len(self._pieces) >= _PIECES_KEPT:
-            self.settle()
-        self._pieces[id(piece)] = _Piece(piece, entries, rows)
-        return entries
+        for kind, size, _ in _frames_of(known.piece):
+            found = sums.setdefault(kind, [0, 0])
+            found[0] += 1
+            found[1] += size
+        known.sums = [(kind, frames, size) for kind, (frames, size) in sums.items()]
+        known.entries = b"".join(
+            ENTRY.pack(self._now_ms & MOST_32, min(size, MOST_32), min(frames, MOST_16), 0, kind, 1)
+            for kind, frames, size in known.sums
+        )
 
-    def _note_codes(self, known: _Piece) -> None:
-        piece = known.piece
+    def _add_up(self, known: Piece) -> None:
+        uses, known.uses = known.uses, 0
+        if known.sums:
+            for kind, frames, size in known.sums:
+                self._frames_out[kind] += frames * uses
+                self._bytes_out[kind] += size * uses
+                if kind == _ERROR:
+                    self._note_codes(known.piece, uses)
+            known.sums = []
+        elif uses:
+            kind = known.kind
+            self._frames_out[kind] += uses
+            self._bytes_out[kind] += known.size * uses
+            if kind == _ERROR:
+                self._note_codes(known.piece, uses)
+        known.piece = b""
+
+    def _note_codes(self, piece: bytes, uses: int) -> None:
         for kind, _, start in _frames_of(piece):
             if kind == _ERROR:
                 at = start + _CODE_AT
-                self._codes[piece[at : piece.find(b'"', at, at + _TYPE_BYTES)]] += known.uses
+                self._codes[piece[at : piece.find(b'"', at, at + _TYPE_BYTES)]] += uses
 
 
 def _frames_of(piece: bytes) -> list[tuple[int, int, int]]:

@@ -11,7 +11,7 @@ from typing import Literal
 from heartlink.connection.flusher import Flusher
 from heartlink.connection.lag import lag_of
 from heartlink.connection.outlet import ConnectionLimits, Outlet, State
-from heartlink.connection.recorder import Recording, with_queue
+from heartlink.connection.recorder import RING_BYTES, keep, with_queue
 from heartlink.errors import TOO_SLOW, Farewell
 from heartlink.frames import close_frame, cut
 from heartlink.model import Identity
@@ -54,6 +54,7 @@ class Connection:
         "id",
         "identity",
         "lag_ms",
+        "queued_at_end",
         "queued_bytes",
         "queued_frames",
         "recording",
@@ -71,7 +72,10 @@ class Connection:
         """Who said goodbye first; nobody when the connection was lost."""
         self.lag_ms: int | None = None
         """The latest round trip of a ping."""
-        self.recording = Recording()
+        self.recording = bytearray()
+        """The latest entries of the ledger (:mod:`heartlink.connection.recorder`)."""
+        self.queued_at_end = 0
+        """Frames that waited when the server hung up."""
         self.heard_at = now
         self.frames_in = self.bytes_in = self.frames_out = self.bytes_out = self.frames_dropped = 0
         self.queued_frames = self.queued_bytes = 0
@@ -187,11 +191,16 @@ class Connection:
             self._due = self._waiting = True
             self._outlet.when_writable(self.flush)
             return
-        ledger, recording = self._flusher.ledger, self.recording
-        # What is left of a frame partly sent was noted when its first byte went out.
-        for piece in queue[1:] if self._started else queue:
-            for entry in ledger.written(piece):
-                recording.add(entry)
+        if len(queue) == 1 and data and not self._started:
+            ledger, recording = self._flusher.ledger, self.recording
+            known = ledger.latest if ledger.latest.piece is data else ledger.look_at(data)
+            known.uses += 1
+            recording += known.entries
+            if len(recording) > RING_BYTES:
+                del recording[: len(recording) - RING_BYTES]
+        else:
+            # What is left of a frame partly sent was noted when its first byte went out.
+            self._note_written(queue[1:] if self._started else queue)
         queue.clear()
         self.frames_out += self.queued_frames
         self.queued_frames = self.queued_bytes = 0
@@ -258,10 +267,15 @@ class Connection:
         if self._latest:
             shift = len(pieces) - index - 1
             self._latest = {key: at + shift for key, at in self._latest.items() if at >= first_kept}
+        self._note_written(begun)
+
+    def _note_written(self, pieces: list[bytes]) -> None:
+        """Note whole frames that were handed over, and what waits behind them now."""
+        queued_frames = self.queued_frames if self._due else 0
         ledger = self._flusher.ledger
-        for piece in begun:
-            for entry in ledger.written(piece):
-                self.recording.add(with_queue(entry, self.queued_frames))
+        for piece in pieces:
+            entries = ledger.written(piece)
+            keep(self.recording, with_queue(entries, self.queued_frames) if queued_frames else entries)
 
     # --- Coming in ---------------------------------------------------------------------------------
 
@@ -272,7 +286,7 @@ class Connection:
 
     def note_read(self, kind: int, size_bytes: int) -> None:
         """Note a frame that came, by kind (``heartlink.connection.ledger.KINDS``) and payload."""
-        self.recording.add(self._flusher.ledger.read(kind, size_bytes, self.queued_frames))
+        keep(self.recording, self._flusher.ledger.read(kind, size_bytes, self.queued_frames, self.heard_at))
 
     def ponged(self, payload: bytes) -> None:
         """The answer to a ping came: what it says of the way there and back is remembered."""
@@ -311,7 +325,7 @@ class Connection:
             return
         self.farewell = farewell
         self.ended_by = "server"
-        self.recording.queued_at_end = self.queued_frames
+        self.queued_at_end = self.queued_frames
         if farewell == TOO_SLOW:
             self.drop_queued()
         self._leave(*last_frames, close_frame(farewell.close_code, farewell.reason))

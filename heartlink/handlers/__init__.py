@@ -18,6 +18,7 @@ from heartlink.handlers.moderation import MODERATION_ROUTES
 from heartlink.handlers.operations import (
     AliveHandler,
     AsyncApiHandler,
+    MetricsHandler,
     OpenApiHandler,
     ReadyHandler,
     RoutesHandler,
@@ -38,6 +39,7 @@ PACKAGE: Final = Path(__file__).parent.parent
 OPERATION_ROUTES: Final = [
     (r"/healthz", AliveHandler, "alive"),
     (r"/readyz", ReadyHandler, "the store can be reached"),
+    (r"/metrics", MetricsHandler, "what an operator watches, for Prometheus"),
     (r"/api/routes", RoutesHandler, "this list"),
     (r"/api/openapi.json", OpenApiHandler, "REST, as OpenAPI"),
     (r"/api/asyncapi.json", AsyncApiHandler, "sockets, as AsyncAPI"),
@@ -94,4 +96,6 @@ def make_application(house: House) -> Application:
         template_path=str(PACKAGE / "templates"),
     )
     application.add_handlers(r".*", [DOCTOR_AMONG_FILES[:2]])
+    # A handler of several addresses counts under the first.
+    application.paths = {route.handler: route.path for route in reversed(table)} | {StaticFiles: "/static/"}
     return application

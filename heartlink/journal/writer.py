@@ -13,6 +13,7 @@ from heartlink.errors import DuplicateKey, Refusal, StoreFault, busy, internal_e
 from heartlink.journal.entries import Amend, Post, Published
 from heartlink.model import RoomId, StoredMessage
 from heartlink.rooms import RoomState
+from heartlink.tallies import Tallies
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Journals:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         is_store_up: Callable[[], bool],
         suspect_store: Callable[[], None],
+        tallies: Tallies,
         save_seconds: float,
     ) -> None:
         self.messages = messages
@@ -67,6 +69,7 @@ class Journals:
         self.spawn = spawn
         self.is_store_up = is_store_up
         self.suspect_store = suspect_store
+        self._tallies = tallies
         self.save_seconds = save_seconds
         self._loop = asyncio.get_running_loop()
         self._ready: list[Journal] = []
@@ -89,14 +92,22 @@ class Journals:
                 logger.exception("the journal of room %r failed", journal.state.room.id)
         self._landing.set()
 
-    def took_off(self, journal: Journal) -> None:
+    def took_off(self, journal: Journal, entries: int) -> None:
         """A batch is under way; it is given up after ``save_seconds``."""
         self._in_flight[journal] = self._loop.time()
+        self._tallies.batch_entries.observe(entries)
 
     def landed(self, journal: Journal) -> None:
         """A batch is over, one way or the other."""
-        self._in_flight.pop(journal, None)
+        since = self._in_flight.pop(journal, None)
+        if since is not None:
+            self._tallies.store_took("append", self._loop.time() - since)
         self._landing.set()
+
+    def lost_sight(self) -> None:
+        """The outcome of a batch is unknown."""
+        self._tallies.count(self._tallies.store_failures, "append")
+        self.suspect_store()
 
     def give_up_late(self) -> None:
         """Call a few times a second: a batch the store has held for too long is of unknown outcome."""
@@ -215,7 +226,7 @@ class Journal:
             self._flight = flight = self._shared.messages.append(
                 [(numbered.row, numbered.replaced) for numbered in self._batch]
             )
-            self._shared.took_off(self)
+            self._shared.took_off(self, len(self._batch))
             flight.add_done_callback(self._landed)
         elif self._turns and not self._working:
             self._begin_soon()
@@ -294,7 +305,7 @@ class Journal:
     def _lose_sight(self, batch: list[Numbered]) -> None:
         """The outcome of a batch is unknown: say so to its authors and to all who waited behind it."""
         self.dirty = True
-        self._shared.suspect_store()
+        self._shared.lost_sight()
         for entry, _, _ in batch:
             entry.answer(entry, not_saved(), duplicate=False, published=False)
         self._refuse_waiting(not_saved())

@@ -231,6 +231,9 @@ class Settings:
     typing_seconds: float = setting(
         6, "How long a typing mark stays without being renewed.", unit="seconds", low=0.1, high=60
     )
+    metrics_token: str = setting(
+        "", "What a reader of /metrics must send as bearer token; without one, this machine itself may.", private=True
+    )
     trusted_proxies: tuple[str, ...] = setting(
         (),
         "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",

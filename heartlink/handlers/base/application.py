@@ -11,7 +11,8 @@ from tornado import httputil, web
 from heartlink.errors import Refusal, too_large
 from heartlink.handlers.base.api import JsonHandler
 from heartlink.handlers.base.page import PageNotFoundHandler
-from heartlink.handlers.base.request import XSRF_COOKIE
+from heartlink.handlers.base.request import XSRF_COOKIE, BaseHandler
+from heartlink.tallies import OTHER
 
 if TYPE_CHECKING:
     from heartlink.house import House
@@ -20,6 +21,7 @@ BODY_BYTES = 1 << 20
 BYTES_PER_CHARACTER = 12
 DISCARDED_BYTES = 32 << 20
 CONTENT_LENGTH_DIGITS = 100
+COUNTED_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Application(web.Application):
@@ -32,8 +34,21 @@ class Application(web.Application):
             "instance": secrets.token_hex(8),
         }
         super().__init__(list(routes), **{**defaults, **settings, "house": house})
+        self.paths: dict[type[web.RequestHandler], str] = {}
+        """What counts of requests call their handlers; others count together."""
         # A longest message must fit even where every character of it is written as two escapes.
         self._body_bytes = max(BODY_BYTES, BYTES_PER_CHARACTER * house.settings.message_chars)
+
+    def log_request(self, handler: web.RequestHandler) -> None:
+        """Count and log an answered request."""
+        tallies = self.settings["house"].tallies
+        path = self.paths.get(type(handler), OTHER)
+        method = handler.request.method if handler.request.method in COUNTED_METHODS else OTHER
+        tallies.count(tallies.requests, path, str(method), str(handler.get_status()))
+        tallies.request_seconds.observe(handler.request.request_time())
+        if isinstance(handler, BaseHandler) and handler.refusal is not None:
+            tallies.count(tallies.refusals, "upgrade" if handler.is_handshake else "http", handler.refusal.code)
+        super().log_request(handler)
 
     def find_handler(self, request: httputil.HTTPServerRequest, **kwargs: Any) -> Any:
         """What takes the request in."""
