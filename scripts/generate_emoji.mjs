@@ -4,8 +4,9 @@
  *     node scripts/generate_emoji.mjs            fetches the pinned version with npm and writes the two files
  *     node scripts/generate_emoji.mjs --check    writes nothing, fails when the committed file differs
  *
- * Shape: {source, licence, groups: ["smileys & emotion", …], emoji: [[character, group index, label, words]]};
- * label is {en, zh}; words are what the search looks through, in both languages, lower case, space separated.
+ * Shape: {source, licence, groups: ["smileys & emotion", …], emoji: [[character, group index, label, words, codes, tones]]};
+ * label is {en, zh}; words are what the search looks through, in both languages, lower case, space separated; codes are
+ * its shortcodes without colons, space separated; tones, where it has skin: the five characters from light to dark.
  */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -47,10 +48,25 @@ function words(...sources) {
   return [...seen].join(" ");
 }
 
+/** Without the mark "as an emoji" where it is one anyway: otherwise the same reaction would be two. */
+function plain(emoji) {
+  return /^\p{Emoji_Presentation}\ufe0f$/u.test(emoji) ? emoji.slice(0, -1) : emoji;
+}
+
+/** A character for each of the five tones that one person's skin may have; nothing for those without skin. */
+function tones(entry) {
+  const byTone = new Map((entry.skins ?? []).map((skin) => [[skin.tone].flat().join(), skin.emoji]));
+  const five = [1, 2, 3, 4, 5].map((tone) => byTone.get(String(tone)) ?? byTone.get(`${tone},${tone}`));
+  return five.every(Boolean) ? [five] : [];
+}
+
 function build(root) {
   const read = (name) => JSON.parse(readFileSync(join(root, name), "utf8"));
   const chinese = new Map(read("zh/data.json").map((entry) => [entry.hexcode, entry]));
-  const shortcodes = read("en/shortcodes/github.json");
+  const github = read("en/shortcodes/github.json");
+  const others = read("en/shortcodes/emojibase.json");
+  const taken = new Set(Object.values(github).flat());
+  const codesOf = ({ hexcode }) => [github[hexcode] ?? [others[hexcode] ?? []].flat().filter((code) => !taken.has(code))];
   const groups = read("en/messages.json").groups.filter((group) => !LEFT_OUT_GROUPS.has(group.key));
   const position = new Map(groups.map((group, index) => [group.order, index]));
   const emoji = read("en/data.json")
@@ -58,8 +74,10 @@ function build(root) {
     .sort((a, b) => a.order - b.order)
     .map((entry) => {
       const zh = chinese.get(entry.hexcode);
-      const found = words(entry.tags ?? [], shortcodes[entry.hexcode] ?? [], entry.emoticon ?? [], zh?.tags ?? []);
-      return [entry.emoji, position.get(entry.group), { en: entry.label, zh: zh?.label ?? entry.label }, found];
+      const codes = codesOf(entry).flat();
+      const found = words(entry.tags ?? [], codes, entry.emoticon ?? [], zh?.tags ?? []);
+      const label = { en: entry.label, zh: zh?.label ?? entry.label };
+      return [plain(entry.emoji), position.get(entry.group), label, found, codes.join(" "), ...tones(entry)];
     });
   return {
     source: `${PACKAGE}@${VERSION}`,

@@ -99,13 +99,17 @@ def test_emoji_have_names_in_both_languages() -> None:
     data = json.loads((PACKAGE / "static" / "data" / "emoji.json").read_text("utf-8"))
     assert data["source"].startswith("emojibase-data@")
     assert len(data["emoji"]) > 1500
-    characters = [character for character, _, _, _ in data["emoji"]]
+    characters = [character for character, *_ in data["emoji"]]
     assert len(set(characters)) == len(characters)
-    for character, group, label, _ in data["emoji"]:
+    codes = [code for _, _, _, _, codes, *_ in data["emoji"] for code in codes.split()]
+    assert len(set(codes)) == len(codes), "a shortcode means one emoji"
+    assert {"smile", "+1", "heart"} <= set(codes)
+    for character, group, label, _, _, *tones in data["emoji"]:
+        assert not tones or len({character, *tones[0]}) == 6, character
         assert 0 <= group < len(data["groups"]), character
         assert label["en"], character
         assert label["zh"], character
     # Some are called the same in both: "OK", "SOS".
-    named = sum(bool(re.search("[\u4e00-\u9fff]", label["zh"])) for _, _, label, _ in data["emoji"])
+    named = sum(bool(re.search("[\u4e00-\u9fff]", label["zh"])) for _, _, label, *_ in data["emoji"])
     assert named > 0.98 * len(characters)
     assert set(data["groups"]) <= set(chinese())

@@ -1,5 +1,6 @@
 /** Where one writes: sending, drafts, replies, edits, typing, mentions. */
 import { Attachments } from "./attach.js";
+import { EmojiCompletion } from "./emoji_completion.js";
 import { summaryOf } from "./summary.js";
 import { avatar, el, explain, t, toast, toastError } from "./ui.js";
 
@@ -15,6 +16,7 @@ export class Composer {
   #context = document.getElementById("composer-context");
   #mentions = document.getElementById("mention-list");
   #attachments;
+  #emoji;
   #replyTo = null;
   #editing = null;
   #heldDraft = "";
@@ -36,6 +38,7 @@ export class Composer {
     this.#mentions.addEventListener("click", (event) => this.#take(event.target.closest("li")?.dataset.name));
     document.getElementById("context-cancel").addEventListener("click", () => this.cancel());
     addEventListener("pagehide", () => this.#keepDraft());
+    this.#emoji = new EmojiCompletion(this.#input, document.getElementById("emoji-list"), () => this.#typed());
     this.#input.value = room.draft;
     this.#attachments = new Attachments(room, { changed: () => this.#fit(), focus: () => this.focus() });
     this.#fit();
@@ -176,6 +179,7 @@ export class Composer {
   #pressed(event) {
     if (event.isComposing || event.keyCode === 229) return;
     if (!this.#mentions.hidden && this.#pressedInList(event)) return;
+    if (this.#emoji.pressed(event)) return;
     if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey) {
       event.preventDefault();
       this.#submit();

@@ -1,16 +1,24 @@
-/** The emoji picker; its data is loaded when it is opened for the first time. Searches in Chinese and English alike. */
-import { el, language, t } from "./ui.js";
+/** The emoji picker: groups to leaf through, a search in Chinese and English alike, what was used last, skin tones. */
+import { chooseTone, chosenTone, loadEmoji, recentEmoji, rememberEmoji, toned } from "./emoji_data.js";
+import { el, t } from "./ui.js";
 
-const RECENT_KEY = "heartlink:emoji";
-const MOST_RECENT = 16;
 const MOST_FOUND = 120;
 const MARGIN_PX = 8;
+const TABS = ["😀", "👋", "🐻", "🍵", "🚲", "⚽", "💡", "❤️", "🏁"];
+const TONE_HAND = "✋";
+const TONE_NAMES = [
+  "no skin tone",
+  "light skin",
+  "medium light skin",
+  "medium skin",
+  "medium dark skin",
+  "dark skin",
+];
 
 const popover = document.getElementById("emoji-picker");
 let data = null;
 let choose = () => {};
-let grid;
-let nameLine;
+let input, grid, tabs, nameLine, toneButton, toneList;
 
 /**
  * @param {HTMLElement} anchor the button it belongs to
@@ -18,7 +26,7 @@ let nameLine;
  */
 export async function pickEmoji(anchor, chosen) {
   choose = (emoji) => {
-    remember(emoji);
+    rememberEmoji(emoji);
     popover.hidePopover();
     chosen(emoji);
   };
@@ -26,8 +34,10 @@ export async function pickEmoji(anchor, chosen) {
   popover.showPopover();
   place(box);
   if (!data) await load();
+  input.value = "";
+  showTones(false);
   draw("");
-  popover.querySelector("input").focus();
+  input.focus();
 }
 
 popover.addEventListener("toggle", (event) => {
@@ -45,24 +55,12 @@ function place(box) {
 async function load() {
   popover.replaceChildren(el("p", { class: "emoji-name" }, t("Loading…")));
   try {
-    const answer = await fetch(document.body.dataset.emoji);
-    if (!answer.ok) throw new Error(String(answer.status));
-    const { groups, emoji } = await answer.json();
-    data = {
-      groups,
-      emoji: emoji.map(([character, group, label, words]) => ({
-        character,
-        group,
-        label: label[language.startsWith("zh") ? "zh" : "en"],
-        names: ` ${label.en} ${label.zh} `.toLowerCase(),
-        words: ` ${label.en} ${label.zh} ${words} `.toLowerCase(),
-      })),
-    };
+    data = await loadEmoji();
   } catch (error) {
     popover.replaceChildren(el("p", { class: "emoji-name" }, t("The server cannot be reached.")));
     throw error;
   }
-  const search = el("input", {
+  input = el("input", {
     class: "input",
     type: "search",
     placeholder: t("Search emoji"),
@@ -70,60 +68,78 @@ async function load() {
     autocomplete: "off",
     on: { input: (event) => draw(event.target.value), keydown: pressed },
   });
+  toneButton = el("button", {
+    type: "button",
+    class: "icon-button emoji-tone",
+    "aria-label": t("Skin tone"),
+    title: t("Skin tone"),
+    "aria-expanded": "false",
+    on: { click: () => showTones(toneList.hidden) },
+  });
+  toneList = el("div", {
+    class: "emoji-tones",
+    role: "radiogroup",
+    "aria-label": t("Skin tone"),
+    hidden: true,
+    on: { click: toneClicked, keydown: toneWalked },
+  });
   grid = el("div", {
     class: "emoji-grid",
     tabindex: "-1",
-    on: { click: clicked, pointerover: named, focusin: named, keydown: walked },
+    on: { click: clicked, pointerover: named, focusin: named, keydown: walked, scroll: scrolled },
   });
+  tabs = el("div", { class: "emoji-tabs", role: "group", "aria-label": t("Kinds of emoji"), on: { click: tabClicked } });
   nameLine = el("p", { class: "emoji-name", "aria-live": "off" });
-  popover.replaceChildren(el("div", { class: "emoji-search" }, search), grid, nameLine);
+  popover.replaceChildren(el("div", { class: "emoji-search" }, input, toneButton), toneList, tabs, grid, nameLine);
 }
 
+// --- what there is
+
 function draw(query) {
-  const words = query.trim().toLowerCase().split(/\s+/).filter(Boolean);
+  toneButton.textContent = toned(data.of(TONE_HAND));
   nameLine.textContent = "";
-  if (words.length) {
-    const found = data.emoji
-      .filter((entry) => words.every((word) => entry.words.includes(word)))
-      .sort((a, b) => rank(a, words) - rank(b, words));
-    grid.replaceChildren(
-      found.length ? cells(found.slice(0, MOST_FOUND)) : el("p", { class: "muted" }, t("Nothing found.")),
-    );
-    return;
-  }
-  const recent = recentEmoji()
-    .map((character) => data.emoji.find((entry) => entry.character === character))
-    .filter(Boolean);
-  const groups = data.groups.flatMap((name, index) => [
-    el("h3", {}, t(name)),
-    cells(data.emoji.filter((entry) => entry.group === index)),
-  ]);
-  grid.replaceChildren(...(recent.length ? [el("h3", {}, t("Recently used")), cells(recent)] : []), ...groups);
+  const isSearch = Boolean(query.trim());
+  tabs.hidden = isSearch;
+  if (isSearch) {
+    const found = data.find(query).slice(0, MOST_FOUND);
+    grid.replaceChildren(found.length ? cells(found) : el("p", { class: "muted" }, t("Nothing found.")));
+  } else drawGroups();
   grid.scrollTop = 0;
 }
 
-/** Found in the name comes before found elsewhere, a whole word before a part of one. */
-function rank({ names, words }, wanted) {
-  const places = [
-    (word) => names.includes(` ${word} `),
-    (word) => names.includes(word),
-    (word) => words.includes(` ${word} `),
+function drawGroups() {
+  const recent = recentEmoji().filter((character) => data.of(character));
+  const groups = [
+    ...(recent.length ? [["recent", "🕘", t("Recently used"), cellsOf(recent)]] : []),
+    ...data.groups.map((name, index) => {
+      const entries = data.entries.filter((entry) => entry.group === index);
+      return [String(index), TABS[index], t(name), cells(entries)];
+    }),
   ];
-  const place = places.findIndex((isFound) => wanted.every(isFound));
-  return place < 0 ? places.length : place;
+  grid.replaceChildren(
+    ...groups.map(([key, , title, content]) => el("section", { data: { group: key } }, el("h3", {}, title), content)),
+  );
+  tabs.replaceChildren(
+    ...groups.map(([key, drawing, title]) =>
+      el("button", { type: "button", class: "emoji-tab", title, "aria-label": title, data: { tab: key } }, drawing),
+    ),
+  );
+  scrolled();
 }
 
-function cells(entries) {
+const cells = (entries) => cellsOf(entries.map((entry) => toned(entry)));
+
+function cellsOf(characters) {
   return el(
     "div",
     { class: "emoji-cells" },
-    ...entries.map(({ character, label }, index) =>
+    ...characters.map((character, index) =>
       el(
         "button",
         {
           type: "button",
           class: "emoji-cell",
-          "aria-label": label,
+          "aria-label": data.of(character).label,
           tabindex: index ? "-1" : "0",
           data: { emoji: character },
         },
@@ -133,6 +149,70 @@ function cells(entries) {
   );
 }
 
+function tabClicked(event) {
+  const key = event.target.closest(".emoji-tab")?.dataset.tab;
+  const section = key && grid.querySelector(`[data-group="${key}"]`);
+  if (section) grid.scrollTop = section.offsetTop - grid.offsetTop;
+}
+
+function scrolled() {
+  const sections = [...grid.querySelectorAll("section")];
+  const here = sections.findLast((section) => section.offsetTop - grid.offsetTop <= grid.scrollTop + 1) ?? sections[0];
+  for (const tab of tabs.children) tab.setAttribute("aria-current", String(tab.dataset.tab === here?.dataset.group));
+}
+
+// --- skin tones
+
+function showTones(isShown) {
+  toneList.hidden = !isShown;
+  toneButton.setAttribute("aria-expanded", String(isShown));
+  if (!isShown) return;
+  const hand = data.of(TONE_HAND);
+  toneList.replaceChildren(
+    ...TONE_NAMES.map((name, tone) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "emoji-cell",
+          role: "radio",
+          "aria-checked": String(tone === chosenTone()),
+          "aria-label": t(name),
+          title: t(name),
+          tabindex: tone === chosenTone() ? "0" : "-1",
+          data: { tone },
+        },
+        toned(hand, tone),
+      ),
+    ),
+  );
+  toneList.querySelector('[aria-checked="true"]').focus();
+}
+
+function toneClicked(event) {
+  const tone = event.target.closest("[data-tone]")?.dataset.tone;
+  if (tone === undefined) return;
+  chooseTone(Number(tone));
+  showTones(false);
+  draw(input.value);
+  toneButton.focus();
+}
+
+function toneWalked(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const all = [...toneList.children];
+  if (event.key === "Escape") {
+    event.preventDefault();
+    showTones(false);
+    toneButton.focus();
+  } else if (step) {
+    event.preventDefault();
+    all[(all.indexOf(event.target) + step + all.length) % all.length].focus();
+  }
+}
+
+// --- choosing
+
 function clicked(event) {
   const cell = event.target.closest(".emoji-cell");
   if (cell) choose(cell.dataset.emoji);
@@ -140,7 +220,9 @@ function clicked(event) {
 
 function named(event) {
   const cell = event.target.closest(".emoji-cell");
-  if (cell) nameLine.textContent = cell.getAttribute("aria-label");
+  if (!cell) return;
+  const [code] = data.of(cell.dataset.emoji).codes;
+  nameLine.textContent = cell.getAttribute("aria-label") + (code ? ` :${code}:` : "");
 }
 
 function pressed(event) {
@@ -164,25 +246,6 @@ function walked(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
   if (!step) return;
   event.preventDefault();
-  if (at + step < 0) popover.querySelector("input").focus();
+  if (at + step < 0) input.focus();
   else all[Math.min(all.length - 1, at + step)].focus();
-}
-
-function recentEmoji() {
-  try {
-    return JSON.parse(localStorage.getItem(RECENT_KEY)) ?? [];
-  } catch {
-    return [];
-  }
-}
-
-function remember(emoji) {
-  try {
-    localStorage.setItem(
-      RECENT_KEY,
-      JSON.stringify([emoji, ...recentEmoji().filter((one) => one !== emoji)].slice(0, MOST_RECENT)),
-    );
-  } catch {
-    // Nothing is lost but a convenience.
-  }
 }

@@ -1,4 +1,5 @@
 /** Draws one message, stored or still on its way. What a user wrote only ever becomes text nodes. */
+import { fewEmoji } from "./emoji_text.js";
 import { drawFile } from "./media.js";
 import { drawPendingFile } from "./pending.js";
 import { previewOf } from "./previews.js";
@@ -8,8 +9,6 @@ import { avatar, dayKey, dayText, el, exactTime, explain, icon, t, timeText } fr
 const GROUP_WITHIN_MS = 5 * 60 * 1000;
 const LINK = /https?:\/\/[^\s<>"'`，。！？；：、（）【】《》「」]+/giu;
 const TRAILING = /[.,!?;:)\]}'"]+$/;
-const ONLY_EMOJI =
-  /^(?:[\p{Extended_Pictographic}\p{Regional_Indicator}\p{Emoji_Modifier}\u200d\ufe0f\u20e3\u{e0020}-\u{e007f}]\s?){1,12}$/u;
 
 const STATUS = {
   queued: ["clock", "queued"],
@@ -64,11 +63,12 @@ function bubble(message, around) {
   if (message.deleted)
     return el("div", { class: "bubble" }, el("p", { class: "text tombstone" }, t("message deleted")));
   if (message.file) return fileBubble(message, around);
-  const onlyEmoji = ONLY_EMOJI.test(message.content.trim()) && !message.reply_to;
-  const words = el("p", { class: onlyEmoji ? "text emoji-only" : "text" }, ...textNodes(message.content, around));
+  const emoji = message.reply_to ? 0 : fewEmoji(message.content);
+  const more = emoji ? { class: "text emoji-only", data: { count: emoji } } : { class: "text" };
+  const words = el("p", more, ...textNodes(message.content, around));
   return el(
     "div",
-    { class: onlyEmoji ? "bubble bare" : "bubble" },
+    { class: emoji ? "bubble bare" : "bubble" },
     message.reply_to ? quote(message.reply_to, around) : null,
     words,
   );
