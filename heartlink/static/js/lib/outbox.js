@@ -64,7 +64,7 @@ export class Outbox extends Emitter {
   add(message) {
     const entry = {
       ...message,
-      client_id: newId(),
+      client_id: message.client_id ?? newId(),
       created_at: Date.now(),
       order: this.#entries.size,
       owner: this.tabId,

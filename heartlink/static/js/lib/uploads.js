@@ -1,5 +1,6 @@
 import { Emitter } from "./emitter.js";
 import { HeartLinkError } from "./errors.js";
+import { newId } from "./outbox.js";
 import { removeUpload, Upload } from "./upload.js";
 
 /** Small files do not wait for large ones: each kind has its own lane, and keeps its order in it. */
@@ -53,10 +54,9 @@ export class Uploads extends Emitter {
 
   /** Puts a file into the outbox. @returns {object} its entry */
   add(blob, entry) {
-    const added = this.#outbox.add({ ...entry, upload_id: null, is_stored: false });
-    this.#blobs.put(added.client_id, blob);
-    this.pump();
-    return added;
+    const clientId = newId();
+    this.#blobs.put(clientId, blob);
+    return this.#outbox.add({ ...entry, client_id: clientId, upload_id: null, is_stored: false });
   }
 
   /** The file behind an entry, for a preview. @returns {Promise<Blob | null>} */

@@ -89,9 +89,7 @@ function video(message) {
   });
   const box = boxOf(file);
   shape(player, box.isGuessed ? { width: MOST_WIDTH_PX, height: (MOST_WIDTH_PX * 9) / 16 } : box);
-  // What this browser cannot play can still be fetched.
-  player.addEventListener("error", () => player.replaceWith(fileCard(file, message.file_url)), { once: true });
-  return el("div", { class: "media-with-line" }, player, fileLine(file, message.file_url));
+  return withLine(player, message);
 }
 
 function sound(message) {
@@ -103,8 +101,14 @@ function sound(message) {
     preload: "metadata",
     "aria-label": t("Sound {name}", { name: file.name }),
   });
-  player.addEventListener("error", () => player.remove(), { once: true });
-  return el("div", { class: "media-with-line" }, player, fileLine(file, message.file_url));
+  return withLine(player, message);
+}
+
+/** What this browser cannot play can still be fetched. */
+function withLine(player, { file, file_url: url }) {
+  const whole = el("div", { class: "media-with-line" }, player, fileLine(file, url));
+  player.addEventListener("error", () => whole.replaceWith(fileCard(file, url)), { once: true });
+  return whole;
 }
 
 function fileLine(file, url) {
