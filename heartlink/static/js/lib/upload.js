@@ -2,8 +2,12 @@ import { Backoff } from "./backoff.js";
 import { HeartLinkError } from "./errors.js";
 
 const PATH = "/api/uploads/";
-const CHUNK_BYTES = 8 * 2 ** 20;
+/** What a crash of the server costs at most is the chunk that was on its way: a quick line gets larger ones. */
+const FIRST_CHUNK_BYTES = 2 ** 20;
 const SMALLEST_CHUNK_BYTES = 2 ** 18;
+const LARGEST_CHUNK_BYTES = 2 ** 24;
+const QUICK_MS = 2000;
+const SLOW_MS = 15000;
 /** The server forgot an upload (its time was over, its data folder was replaced): begun anew this often, then given up. */
 const MOST_BEGINNINGS = 4;
 const MOST_INTERNAL_ERRORS = 5;
@@ -18,7 +22,8 @@ export class Upload {
   #blob;
   #metadata;
   #id;
-  #chunkBytes;
+  #chunkBytes = FIRST_CHUNK_BYTES;
+  #mostChunkBytes = LARGEST_CHUNK_BYTES;
   #backoff;
   #renew;
   #mayFinish;
@@ -41,7 +46,6 @@ export class Upload {
    * @param {Blob} options.blob
    * @param {Record<string, string>} options.metadata room, filename, client_id, content, … (null and "" are left out)
    * @param {string | null} [options.id] of an upload that was begun before
-   * @param {number} [options.chunkBytes] a proxy that takes less is noticed, and given less
    * @param {() => Promise<void>} [options.mayFinish] awaited before the last bytes go: they post the message
    * @param {(sentBytes: number) => void} [options.onProgress]
    * @param {(id: string | null) => void} [options.onBegun] the id to keep for later; null: it is of no more use
@@ -49,12 +53,11 @@ export class Upload {
    * @param {() => Promise<unknown>} [options.renew] asked once for another token
    * @param {object} [options.backoff] see Backoff
    */
-  constructor({ rest, blob, metadata, id = null, chunkBytes = CHUNK_BYTES, backoff = {}, ...hooks }) {
+  constructor({ rest, blob, metadata, id = null, backoff = {}, ...hooks }) {
     this.#rest = rest;
     this.#blob = blob;
     this.#metadata = metadata;
     this.#id = id;
-    this.#chunkBytes = chunkBytes;
     this.#backoff = new Backoff(backoff);
     this.#mayFinish = hooks.mayFinish ?? (async () => {});
     this.#onProgress = hooks.onProgress ?? (() => {});
@@ -146,16 +149,25 @@ export class Upload {
       this.#tell(start + Math.min(sentBytes, end - start));
     };
     this.#isHandedOver = false;
+    const begunAt = Date.now();
     const answer = await this.#request("PATCH", this.#path, headers, { body, onProgress });
-    if (answer.status === 413 && !answer.body?.error && this.#chunkBytes > SMALLEST_CHUNK_BYTES) {
-      this.#chunkBytes = Math.max(SMALLEST_CHUNK_BYTES, this.#chunkBytes >> 1);
+    if (answer.status === 413 && !answer.body?.error && end - start > SMALLEST_CHUNK_BYTES) {
+      // Not the server's own words: a proxy before it takes no more at once.
+      this.#mostChunkBytes = Math.max(SMALLEST_CHUNK_BYTES, (end - start) >> 1);
+      this.#fitChunks(0);
       return { offset: start, messageId: null };
     }
     if (answer.status >= 300) throw refusal(answer);
+    this.#fitChunks(Date.now() - begunAt);
     const place = placeOf(answer, end);
     if (place.offset <= start && end > start) throw new HeartLinkError("no_answer", "Nothing of it arrived.");
     this.#isHandedOver = isLast;
     return place;
+  }
+
+  #fitChunks(lastMs) {
+    const wanted = this.#chunkBytes * (lastMs < QUICK_MS ? 2 : lastMs > SLOW_MS ? 0.5 : 1);
+    this.#chunkBytes = Math.min(this.#mostChunkBytes, Math.max(SMALLEST_CHUNK_BYTES, wanted));
   }
 
   #request(method, path, headers = {}, more = {}) {
