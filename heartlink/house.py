@@ -33,10 +33,12 @@ from heartlink.demo import furnish
 from heartlink.diagnosis import Diagnosis
 from heartlink.dispatch import ChatDispatcher, DoctorDispatcher, PermissionDispatcher
 from heartlink.errors import Refusal, StartupFailure, StoreFault
+from heartlink.files import Transfers
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
+from heartlink.media import Inspector
 from heartlink.metrics import Gauge, Metrics, watch_loop_lag
-from heartlink.model import RoomId, UserId
+from heartlink.model import RoomId, SessionId, UserId
 from heartlink.policy import Desk, Explainer, furnish_policy
 from heartlink.protocol import Limits
 from heartlink.refusals import RefusalLog
@@ -98,6 +100,7 @@ class House:
     views: Views
     search: Search
     fence: Fence
+    transfers: Transfers
     calls: Calls
     chat_dispatcher: ChatDispatcher
     streams: Streams
@@ -123,6 +126,8 @@ class House:
         self.users = Users(self.backend)
         self.rooms = Rooms(self.backend)
         self.messages = Messages(self.backend)
+        self.files = Files(self.backend)
+        self.inspector = Inspector()
         self.connection_limits = ConnectionLimits(settings.frame_bytes, settings.queue_bytes, settings.queue_frames)
         self._rest_rates: OrderedDict[UserId, TokenBucket] = OrderedDict()
         self._open: AsyncExitStack | None = None
@@ -157,10 +162,9 @@ class House:
             connections_per_user=settings.connections_per_user,
         )
         stack.callback(self.hub.close)
-        self.auth = Auth(
-            settings, self.users, EndedSessions(self.backend), clock, self.hub.end_session, self.hub.end_user
-        )
+        self.auth = Auth(settings, self.users, EndedSessions(self.backend), clock, self._end_session, self._end_user)
         stack.push_async_callback(self.auth.close)
+        stack.push_async_callback(self.inspector.close)
         await self.auth.open()
         await self._open_desk()
         self._furnish_chat()
@@ -217,6 +221,8 @@ class House:
         )
         self.fence = Fence(self.live_rooms, self.hub, self.users)
         self.desk.on_commit(self.fence.act)
+        self.transfers = Transfers(self.live_rooms)
+        self.fence.follow(self.transfers.judge)
         self.talk = Talk(clock=clock, message_chars=settings.message_chars)
         self.around = Around(self.rooms, clock=clock, spawn=spawn, typing_seconds=settings.typing_seconds)
         self.arrivals = Arrivals(
@@ -238,6 +244,7 @@ class House:
             ice_servers=IceServers(settings.ice_servers, settings.turn_secret, clock).for_user,
         )
         self.membership = Membership(self.live_rooms, self.rooms, self.users, self.desk, clock=clock)
+        self.membership.on_end.append(lambda live: self.transfers.end_room(live.id))
         self.moderation = Moderation(self.membership, self.live_rooms, self.users, self.desk, clock=clock)
         self.invites = Invites(self.membership, self.live_rooms, self.rooms, clock=clock)
         self.views = Views(
@@ -327,6 +334,14 @@ class House:
         if self.settings.create_admin:
             await self.setup.create(self.settings.create_admin, self.settings.admin_password)
         await self.setup.open()
+
+    def _end_session(self, session_id: SessionId) -> None:
+        self.hub.end_session(session_id)
+        self.transfers.end_session(session_id)
+
+    def _end_user(self, user_id: UserId, keep: SessionId | None) -> None:
+        self.hub.end_user(user_id, keep)
+        self.transfers.end_user(user_id, keep)
 
     def _room_name(self, room_id: RoomId) -> str:
         live = self.live_rooms.loaded(room_id)

@@ -18,6 +18,7 @@ from heartlink.protocol import CHAT_COMMANDS, DOCTOR_COMMANDS, PERMISSION_COMMAN
 from tests.actors import PASSWORD, Chair, Person, Server
 from tests.administrators import administrator, does, grants
 from tests.conftest import Serve
+from tests.filing import filed
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 
@@ -50,6 +51,9 @@ REST = [
     Row("GET", "/api/openapi.json", PUBLIC),
     Row("GET", "/api/asyncapi.json", PUBLIC),
     Row("GET", "/api/doctor/whoami", PUBLIC),
+    # Files
+    Row("GET", "/files/{file_id}/{name}", (401, 404, 200, 200)),
+    Row("GET", "/files/{file_id}/thumbnail", (401, 404, 200, 200)),
     # Accounts
     Row("POST", "/api/auth/register", (201, 201, 201, 201), {"username": "{new}", "password": PASSWORD}),
     Row("POST", "/api/auth/login", PUBLIC, {"username": "owner", "password": PASSWORD}),
@@ -220,6 +224,8 @@ class Stage:
             "grant_id": self._new_grant,
             "version": self._new_version,
             "emoji": self._emoji,
+            "file_id": self._new_file,
+            "name": self._new_name,
         }
 
     async def filled(self, row: Row) -> tuple[str, Any]:
@@ -259,6 +265,10 @@ class Stage:
     async def _new_version(self, path: str) -> str:
         made = await does(self.people["admin"], "POST", "/api/roles", {"key": await self._new_name(path)})
         return str(made["version"])
+
+    async def _new_file(self, path: str) -> str:
+        room = await self._new_room(path)
+        return (await filed(self.server, room, self._owner, b"content", thumbnail=b"small")).id
 
     async def _emoji(self, path: str) -> str:
         return "👍"

@@ -13,6 +13,7 @@ from heartlink.handlers.base import ApiNotFoundHandler, Application
 from heartlink.handlers.description import Route
 from heartlink.handlers.doctor import DOCTOR_AMONG_FILES, DOCTOR_PAGES, DOCTOR_ROUTES, DOCTOR_SOCKETS
 from heartlink.handlers.echo import EchoSocketHandler
+from heartlink.handlers.files import DOWNLOAD_ROUTES
 from heartlink.handlers.messages import MESSAGE_ROUTES
 from heartlink.handlers.moderation import MODERATION_ROUTES
 from heartlink.handlers.operations import (
@@ -52,6 +53,7 @@ REST_ROUTES: Final = [
     *ROOM_ROUTES,
     *MESSAGE_ROUTES,
     *MODERATION_ROUTES,
+    *DOWNLOAD_ROUTES,
     *QUESTION_ROUTES,
     *POLICY_ROUTES,
     *OVERSIGHT_ROUTES,

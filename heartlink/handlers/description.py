@@ -32,6 +32,7 @@ PARAMETER_NAMES: Mapping[str, str] = {
     "chat": "room_id",
     "members": "user_id",
     "messages": "message_id",
+    "files": "file_id",
     "reactions": "emoji",
     "mutes": "user_id",
     "bans": "user_id",
