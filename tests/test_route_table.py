@@ -175,6 +175,19 @@ CHAT: list[tuple[dict[str, Any], tuple[str, str, str, str]]] = [
     ({"type": "read_status", "up_to": 1}, ("unauthenticated",) + ("read_status_update",) * 3),
     ({"type": "online_status", "status": "busy"}, ("unauthenticated",) + ("presence",) * 3),
     ({"type": "new_message", "message_id": 1}, ("unauthenticated", "forbidden", ALONE, ALONE)),
+    ({"type": "video_call_invite"}, ("unauthenticated", "forbidden", "call_created", "call_created")),
+    (
+        {"type": "video_call_status", "status": "left"},
+        ("unauthenticated", "forbidden", "video_call_status", "video_call_status"),
+    ),
+    (
+        {"type": "call_signal", "call_id": "none", "to": "nobody", "kind": "offer", "data": {}},
+        ("unauthenticated", "not_found", "not_found", "not_found"),
+    ),
+    ({"type": "video_offer"}, ("unauthenticated", "forbidden", ALONE, ALONE)),
+    ({"type": "video_answer"}, ("unauthenticated", "forbidden", ALONE, ALONE)),
+    ({"type": "ice_candidate"}, ("unauthenticated", "forbidden", ALONE, ALONE)),
+    ({"type": "video_call_end"}, ("unauthenticated", "forbidden", ALONE, ALONE)),
     ({"type": "heartbeat"}, ("heartbeat_response",) * 4),
     ({"type": "heartbeat_ack"}, ("heartbeat_ack",) * 4),
     ({"type": "ping", "timestamp": 1}, ("pong",) * 4),
@@ -325,7 +338,16 @@ async def test_every_door_opens_to_those_the_table_says(serve: Serve) -> None:
 async def answer_to(chair: Chair, frame: dict[str, Any], person: Person) -> str:
     """What a frame is answered with: the type of the answer, the code of an error, or nothing."""
     await chair.sends(fill({**frame, "ref": "asked"}, {"token": person.token or "x.y.z"}))
-    if frame["type"] in ("reauth", "explain", "message", "edit_message", "delete_message", "react", "listened"):
+    if frame["type"] in (
+        "reauth",
+        "explain",
+        "message",
+        "edit_message",
+        "delete_message",
+        "react",
+        "listened",
+        "video_call_invite",
+    ):
         # These wait for the store or for names: their answer does not come at once.
         while True:
             heard = await chair.next()

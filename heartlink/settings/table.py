@@ -242,7 +242,7 @@ class Settings:
     )
     ice_servers: tuple[str, ...] = setting(
         (),
-        "STUN and TURN servers told to clients for calls: stun:host:port, or turn:host:port|user|credential.",
+        "STUN and TURN servers told to clients for calls, as in docs/calls.md.",
         unit="comma list",
         check=_check_ice_servers,
         private=True,
