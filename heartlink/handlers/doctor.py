@@ -50,7 +50,12 @@ class DoctorPage(PageHandler):
     async def get(self) -> None:
         """The page; ``?room=`` names a room to ask about."""
         room_id = self.query_text("room", limit=SHOWN_CHARS)
-        self.render_page("doctor.html", page_data={"version": __version__, "room_id": room_id})
+        self.render_page(
+            "doctor.html",
+            version=__version__,
+            page_origin=f"{self.request.protocol}://{self.request.host}",
+            page_data={"version": __version__, "room_id": room_id},
+        )
 
 
 class CredentialView(msgspec.Struct, frozen=True, kw_only=True):
