@@ -146,6 +146,9 @@ function drawNotice() {
   notice.replaceChildren(el("span", {}, text));
   if (name === "stopped" && (error?.status === 401 || error?.status === 4401)) {
     notice.append(el("a", { href: `/login?next=${encodeURIComponent(location.pathname)}` }, t("Sign in")));
+  } else if (name !== "live") {
+    const more = { href: `/doctor/?room=${encodeURIComponent(room.id)}`, target: "_blank" };
+    notice.append(el("a", more, t("Why?")));
   }
 }
 
