@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from heartlink.backups.archive import DATABASE, MANIFEST
+from heartlink.backups.archive import DATABASE, FILES, MANIFEST
 from heartlink.errors import StartupFailure
 from heartlink.store.backend import Backend, Document
 from heartlink.store.folder import RESTORING_FILE, DataFolder
@@ -26,6 +26,7 @@ from tests.actors import PASSWORD, Server
 
 ROOT = Path(__file__).parent.parent
 COMMAND_SECONDS = 60
+LEAVES = b"leaves " * 1000
 
 
 async def run(*arguments: str | Path) -> tuple[int, str]:
@@ -52,6 +53,8 @@ async def make_backup(folder: Path, target: Path) -> None:
         chair = await ann.sits_in(await ann.opens(name="Tea", room_id="tea"))
         for number in range(3):
             await chair.says(f"m{number}")
+        sent = await ann.asks("POST", "/api/rooms/tea/files?name=tea.txt", LEAVES)
+        assert sent.status == 201, sent
     finally:
         await server.close()
     code, said = await run("backup", "--data-dir", folder, "--to", target)
@@ -184,6 +187,10 @@ async def test_a_server_does_not_start_on_half_a_restore(backup: Path, tmp_path:
         await Server(tmp_path).open()
     assert (await run("restore", backup, "--data-dir", tmp_path, "--replace"))[0] == 0
     server = await Server(tmp_path).open()
+    signed_in = await server.stranger().asks("POST", "/api/auth/login", {"username": "ann", "password": PASSWORD})
+    ann = server.holding(signed_in.json)
+    [message] = [m for m in (await ann.asks("GET", "/api/rooms/tea/messages")).json["messages"] if m["file"]]
+    assert (await ann.asks("GET", message["file_url"])).body == LEAVES
     await server.close()
 
 
@@ -193,6 +200,19 @@ async def test_check_tells_what_is_wrong(backup: Path, tmp_path: Path) -> None:
     assert code == 2 and "no HeartLink database" in said
     await run("restore", backup, "--data-dir", tmp_path)
     assert (await run("check", "--data-dir", tmp_path))[0] == 0
+    [leaves] = [path for path in (tmp_path / FILES).glob("*/*") if path.stat().st_size == len(LEAVES)]
+    leaves.write_bytes(LEAVES.upper())
+    code, said = await run("check", "--data-dir", tmp_path)
+    assert code == 1 and "its digest differs" in said
+    leaves.write_bytes(LEAVES[:-1])
+    code, said = await run("check", "--data-dir", tmp_path)
+    assert code == 1 and f"has {len(LEAVES) - 1} bytes" in said
+    leaves.unlink()
+    code, said = await run("check", "--data-dir", tmp_path)
+    assert code == 1 and "is missing" in said
+    code, said = await run("backup", "--data-dir", tmp_path, "--to", tmp_path / "of-what-is-damaged.tar")
+    assert code == 2 and "missing" in said and not (tmp_path / "of-what-is-damaged.tar").exists()
+    leaves.write_bytes(LEAVES)
     backend = SqliteBackend(DataFolder(tmp_path))
     await backend.open(ALL)
     assert await backend.delete(POLICY_COMMITS, f"{1:012d}")

@@ -67,7 +67,7 @@ class ArchiveWriter:
             member.mtime = int(source.stat().st_mtime)
             member.mode = 0o600
             digesting = _Digesting(reader)
-            self._tar.addfile(member, digesting)  # type: ignore[arg-type]
+            self._tar.addfile(member, digesting)
         self.digests[name] = digesting.digest.hexdigest()
         self.bytes += member.size
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
 from pathlib import Path
 
 from heartlink.backups.archive import DATABASE, Manifest, Problem, read_manifest, unpack
 from heartlink.backups.contents import Contents, read_contents
-from heartlink.backups.making import place_of
+from heartlink.backups.making import TRIES, place_of
 from heartlink.errors import StoreFault
 from heartlink.store.sqlite.snapshot import find_damage, snapshot
 
@@ -16,6 +18,15 @@ async def check_folder(data_dir: Path) -> Contents:
     """Everything that is wrong with a data folder, in ``problems``; raises Problem where there is none to check."""
     if not (data_dir / DATABASE).is_file():
         raise Problem(f"There is no HeartLink database in {data_dir}.", "Name the folder with --data-dir.")
+    # A message that is deleted while its file is compared is no damage: what is wrong stays wrong.
+    for attempt in range(TRIES):
+        contents = await _check_copy(data_dir)
+        if not contents.problems or attempt == TRIES - 1:
+            break
+    return contents
+
+
+async def _check_copy(data_dir: Path) -> Contents:
     with tempfile.TemporaryDirectory(prefix="heartlink-check-") as folder:
         try:
             snapshot(data_dir / DATABASE, Path(folder) / DATABASE)
@@ -46,11 +57,22 @@ async def _check(copy: Path, data_dir: Path) -> Contents:
     except StoreFault as fault:
         return Contents(problems=[f"The database cannot be read: {fault}."])
     for name, size in contents.files.items():
-        try:
-            found = place_of(data_dir, name).stat().st_size
-        except FileNotFoundError:
-            contents.complain(f"The file {name} of a message is missing.")
-        else:
-            if found != size:
-                contents.complain(f"The file {name} of a message has {found} bytes instead of {size}.")
+        wrong = _compare(place_of(data_dir, name), size, contents.digests.get(name))
+        if wrong:
+            contents.complain(f"The file {name} of a message {wrong}.")
     return contents
+
+
+def _compare(path: Path, size: int, digest: str | None) -> str:
+    try:
+        with path.open("rb") as reader:
+            found = os.fstat(reader.fileno()).st_size
+            if found != size:
+                return f"has {found} bytes instead of {size}"
+            if digest and hashlib.file_digest(reader, "sha256").hexdigest() != digest:
+                return "is damaged: its digest differs"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from heartlink.errors import StartupFailure, StoreUnavailable
-from heartlink.model import RoomId, StoredMessage
+from heartlink.model import FileId, RoomId, StoredMessage
 from heartlink.store.backend import Backend
+from heartlink.store.files import Files, thumbnail_blob
 from heartlink.store.folder import DataFolder
 from heartlink.store.formats import FORMAT, read_stamp
 from heartlink.store.messages import Messages
@@ -29,7 +30,11 @@ PROBLEMS_AT_MOST: Final = 100
 
 @dataclass
 class Contents:
-    """What a store holds; ``files`` are sizes in bytes by blob name, ``problems`` what does not fit together."""
+    """What a store holds.
+
+    ``files`` are sizes in bytes by blob id, ``digests`` their SHA-256 where it is known, ``unsure`` the blobs whose
+    message was just being stored; ``problems`` is what does not fit together.
+    """
 
     format: int = 1
     epoch: str = ""
@@ -38,6 +43,8 @@ class Contents:
     users: int = 0
     commits: int = 0
     files: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def complain(self, line: str) -> None:
@@ -65,10 +72,11 @@ async def read_contents(folder: Path) -> Contents:
         contents.epoch = await read_epoch(backend)
         contents.users = len(await Users(backend).all_ids())
         await _read_commits(backend, contents)
+        shown = await _read_files(backend, contents)
         for kind in ROOM_KINDS:
             for row in await backend.scan(ROOMS, {"kind": kind}, limit=EVERYTHING):
                 contents.rooms += 1
-                await _read_room(backend, RoomId(row.id), contents)
+                await _read_room(backend, RoomId(row.id), shown, contents)
         return contents
     finally:
         await backend.close()
@@ -86,12 +94,34 @@ async def _read_commits(backend: Backend, contents: Contents) -> None:
             contents.commits += 1
 
 
-async def _read_room(backend: Backend, room_id: RoomId, contents: Contents) -> None:
+async def _read_files(backend: Backend, contents: Contents) -> set[FileId]:
+    """The ids of all files there are rows for."""
+    files, shown = Files(backend), set[FileId]()
+    after = FileId("")
+    while page := await files.all_after(after, PAGE):
+        after = page[-1].id
+        for file in page:
+            shown.add(file.id)
+            blobs = {file.blob: file.size}
+            if file.thumbnail_bytes:
+                blobs[thumbnail_blob(file.blob)] = file.thumbnail_bytes
+            if file.message_id is None:
+                contents.unsure.update(blobs)
+            else:
+                contents.files.update(blobs)
+                contents.digests[file.blob] = file.sha256
+    contents.unsure -= contents.files.keys()
+    return shown
+
+
+async def _read_room(backend: Backend, room_id: RoomId, shown: set[FileId], contents: Contents) -> None:
     async for stored in _messages(backend, room_id, contents):
         message = stored.message
         contents.messages += 1
         if message.room_id != room_id or not 1 <= message.id <= message.rev:
             contents.complain(f"Message {message.id} of room {room_id} has numbers that do not fit.")
+        if message.file is not None and message.file.id not in shown:
+            contents.complain(f"Message {message.id} of room {room_id} shows a file that is not known.")
 
 
 async def _messages(backend: Backend, room_id: RoomId, contents: Contents) -> AsyncIterator[StoredMessage]:

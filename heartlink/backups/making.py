@@ -52,7 +52,9 @@ async def _write(data_dir: Path, draft: Path, folder: Path, report: Callable[[st
             copy.parent.mkdir()
             snapshot(data_dir / DATABASE, copy)
             contents = await read_contents(copy.parent)
-            gone = _add_files(archive, data_dir, contents.files.keys() - _names(archive))
+            there = _names(archive)
+            _add_files(archive, data_dir, contents.unsure - there)
+            gone = _add_files(archive, data_dir, contents.files.keys() - there)
             if not gone:
                 break
             report(f"{len(gone)} files vanished while they were copied; looking again …")
@@ -91,7 +93,7 @@ def _names(archive: ArchiveWriter) -> set[str]:
 
 
 def _files_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("*/*") if path.is_file() and not path.name.startswith(".")}
+    return {path.name for path in folder.glob("*/*") if path == place_of(folder.parent, path.name)}
 
 
 def _add_files(archive: ArchiveWriter, data_dir: Path, names: set[str]) -> set[str]:
