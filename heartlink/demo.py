@@ -60,7 +60,7 @@ async def furnish(
             user = people[who]
             rights = live_rooms.rights(live, user.id).capabilities(ROOM_ID)
             command = SendMessage(content=content, client_id=f"demo-{index}")
-            stored, _ = await talk.post(live, user, rights, command)
+            stored, _ = await talk.post(live, user, lambda: rights, command)
             if index == len(TALK) - 2:
                 other = people[1 - who]
                 await talk.amend(live, other, rights, React(id=stored.message.id, emoji="❤️"))

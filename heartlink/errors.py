@@ -330,6 +330,16 @@ def doctor_is_busy() -> Refusal:
     )
 
 
+def disk_is_full() -> Refusal:
+    return Refusal(
+        "disk_full",
+        507,
+        "The server has no space left for files; messages without one go on.",
+        "Try again later, and tell the operator.",
+        retry_after_seconds=60.0,
+    )
+
+
 def draining() -> Refusal:
     return Refusal(
         "draining", 503, "The server is shutting down.", "Connect again in a moment.", retry_after_seconds=2.0

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import OrderedDict
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final
@@ -29,11 +28,13 @@ from heartlink.chat import (
     publish,
 )
 from heartlink.connection import ConnectionLimits, TokenBucket
+from heartlink.connection.rates import UserRates
 from heartlink.demo import furnish
 from heartlink.diagnosis import Diagnosis
 from heartlink.dispatch import ChatDispatcher, DoctorDispatcher, PermissionDispatcher
 from heartlink.errors import Refusal, StartupFailure, StoreFault
 from heartlink.files import Transfers
+from heartlink.files import Depot, Transfers, Uploads
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
 from heartlink.media import Inspector
@@ -69,9 +70,6 @@ JOURNAL_CHECK_SECONDS: Final = 0.25
 FORGET_EVERY_SECONDS: Final = 10.0
 """How often idle rooms are let go."""
 
-REST_RATES_LIMIT: Final = 10_000
-"""Users whose rate of posting over REST is remembered."""
-
 SETTLE_SECONDS: Final = 2.0
 """How long draining waits for writes that are under way."""
 
@@ -101,6 +99,8 @@ class House:
     search: Search
     fence: Fence
     transfers: Transfers
+    depot: Depot
+    uploads: Uploads
     calls: Calls
     chat_dispatcher: ChatDispatcher
     streams: Streams
@@ -129,7 +129,7 @@ class House:
         self.files = Files(self.backend)
         self.inspector = Inspector()
         self.connection_limits = ConnectionLimits(settings.frame_bytes, settings.queue_bytes, settings.queue_frames)
-        self._rest_rates: OrderedDict[UserId, TokenBucket] = OrderedDict()
+        self.rest_rate = UserRates(self.make_bucket)
         self._open: AsyncExitStack | None = None
 
     async def __aenter__(self) -> House:
@@ -168,6 +168,7 @@ class House:
         await self.auth.open()
         await self._open_desk()
         self._furnish_chat()
+        await self._furnish_uploads(stack)
         self._furnish_streams()
         self._furnish_calls()
         self._furnish_administration()
@@ -223,7 +224,8 @@ class House:
         self.desk.on_commit(self.fence.act)
         self.transfers = Transfers(self.live_rooms)
         self.fence.follow(self.transfers.judge)
-        self.talk = Talk(clock=clock, message_chars=settings.message_chars)
+        self.depot = Depot(settings, self.files, self.messages, clock=clock, spawn=spawn)
+        self.talk = Talk(clock=clock, message_chars=settings.message_chars, keeper=self.depot.keeper, spawn=spawn)
         self.around = Around(self.rooms, clock=clock, spawn=spawn, typing_seconds=settings.typing_seconds)
         self.arrivals = Arrivals(
             self.live_rooms,
@@ -251,6 +253,13 @@ class House:
             self.live_rooms, self.rooms, self.messages, self.users, self.desk.policy, clock=clock, epoch=self.epoch
         )
         self.search = Search(self.live_rooms, self.messages, self.views)
+
+    async def _furnish_uploads(self, stack: AsyncExitStack) -> None:
+        self.uploads = self.depot.make_uploads(
+            self.inspector, self.live_rooms, self.transfers, self.talk, self.auth, self.health, lambda: self.draining
+        )
+        stack.push_async_callback(self.uploads.close)
+        await self.uploads.open()
 
     def _furnish_streams(self) -> None:
         """After the chat, so that rooms follow a commit before people are told of it."""
@@ -349,19 +358,12 @@ class House:
 
     def _publish(self, live: LiveRoom, steps: list[Published]) -> None:
         publish(live, steps)
+        self.depot.keeper.note(live, steps)
         self.unread_hints.note(live.state)
 
     def make_bucket(self) -> TokenBucket:
         """The rate at which one connection, or one user over REST, may send."""
         return TokenBucket(self.settings.messages_per_second, self.settings.message_burst)
-
-    def rest_rate(self, user_id: UserId) -> TokenBucket:
-        """The bucket of a user who posts over REST; those who have not posted for long are forgotten."""
-        bucket = self._rest_rates.pop(user_id, None) or self.make_bucket()
-        self._rest_rates[user_id] = bucket
-        if len(self._rest_rates) > REST_RATES_LIMIT:
-            self._rest_rates.popitem(last=False)
-        return bucket
 
     def _recover(self) -> None:
         """The store is back."""

@@ -52,6 +52,7 @@ REST = [
     Row("GET", "/api/asyncapi.json", PUBLIC),
     Row("GET", "/api/doctor/whoami", PUBLIC),
     # Files
+    Row("POST", "/api/rooms/{room_id}/files", (401, 403, 201, 201), {"any": "bytes"}),
     Row("GET", "/files/{file_id}/{name}", (401, 404, 200, 200)),
     Row("GET", "/files/{file_id}/thumbnail", (401, 404, 200, 200)),
     # Accounts
@@ -95,8 +96,8 @@ REST = [
     Row("DELETE", "/api/rooms/{room_id}/messages/{message_id}/reactions/{emoji}", MEMBERS),
     Row("PUT", "/api/rooms/{room_id}/messages/{message_id}/listened", (401, 403, 400, 400), about="a text"),
     Row("POST", "/api/rooms/{room_id}/read", MEMBERS, {"up_to": 1}),
-    # Rights, asked
     Row("GET", "/api/rooms/{room_id}/search?q=hi", MEMBERS),
+    # Rights, asked
     Row("GET", "/api/permissions/me", SIGNED_IN),
     Row("POST", "/api/permissions/check", PUBLIC, {"checks": [{"resource": "chat", "action": "send"}]}),
     Row(

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from heartlink.chat.keeping import FileKeeper, Said, Work, dedup_of
 from heartlink.chat.listening import listened_by
 from heartlink.chat.live import LiveRoom, Peer
-from heartlink.connection import Connection
+from heartlink.chat.mentions import mentioned
+from heartlink.chat.showing import file_url, file_view
 from heartlink.errors import Refusal, conflict, not_found, room_ended, too_large, unauthenticated, unfit
 from heartlink.frames import text_frame
 from heartlink.hub import frame_of
-from heartlink.journal import Amend, Post, Published
-from heartlink.model import Message, StoredMessage, User, UserId
-from heartlink.names import fold, is_emoji
+from heartlink.journal import Amend, Post
+from heartlink.model import Message, StoredFile, StoredMessage, User, UserId
+from heartlink.names import is_emoji
 from heartlink.protocol import (
     DeleteMessage,
     EditMessage,
@@ -30,16 +30,10 @@ from heartlink.protocol import (
     message_frame,
 )
 from heartlink.rights import room_scope
-from heartlink.store.messages import dedup_key, fingerprint
+from heartlink.store.messages import fingerprint
 
 REACTION_KINDS: Final = 50
 """Different emoji on one message."""
-
-MENTIONS_LIMIT: Final = 50
-"""People one message may call."""
-
-_MENTION = re.compile(r"@([^\s@]{1,64})")
-_TRAILING = ".,;:!?)]}>\"'。，；：！？）】》」』”’…-"
 
 
 def require(live: LiveRoom, user: User | None, capabilities: tuple[str, ...], permission: str) -> User:
@@ -63,16 +57,37 @@ def denied(live: LiveRoom, user_id: UserId, permission: str) -> Refusal:
 class Talk:
     """Turns what a person wants to say into entries of the room's journal, and its steps into frames."""
 
-    def __init__(self, *, clock: Callable[[], int], message_chars: int) -> None:
+    def __init__(
+        self, *, clock: Callable[[], int], message_chars: int, keeper: FileKeeper, spawn: Callable[[Work], None]
+    ) -> None:
         self._clock = clock
         self._message_chars = message_chars
+        self._keeper = keeper
+        self._spawn = spawn
 
     # From sockets
 
     def say(self, peer: Peer, command: SendMessage) -> None:
         """Queue a message; the peer hears of it by its own copy."""
         user = require(peer.live, peer.user, peer.capabilities, "chat.send")
-        self._post(peer.live, user, command, self._answer_peer, peer)
+        if command.file_id is None:
+            self._post(peer.live, user, command, self._answer_peer, peer)
+        else:
+            self._spawn(self._say_with_file(peer, user, command))
+
+    async def _say_with_file(self, peer: Peer, user: User, command: SendMessage) -> None:
+        """The same with a file, which has to be looked up: what the peer may do is asked again after that."""
+        live, file = peer.live, None
+        try:
+            file = await self._keeper.share(live, user, command)
+            if not peer.connection.fenced:
+                require(live, peer.user, peer.capabilities, "chat.send")
+                answer = self._keeper.settling(file, self._answer_peer)
+                self._post(live, user, command, answer, peer, file=file)
+                return
+        except Refusal as refusal:
+            peer.connection.push(frame_of(error_frame(refusal, self._clock(), command.ref, command.client_id)))
+        self._keeper.drop(file)
 
     def edit(self, peer: Peer, command: EditMessage) -> None:
         """Queue another text for a message."""
@@ -116,12 +131,36 @@ class Talk:
     # From REST: the same, awaited
 
     async def post(
-        self, live: LiveRoom, user: User, capabilities: tuple[str, ...], command: SendMessage
+        self, live: LiveRoom, user: User, capabilities: Callable[[], tuple[str, ...]], command: SendMessage
     ) -> tuple[StoredMessage, bool]:
         """Store and publish a message; with True when its ``client_id`` was stored before."""
-        require(live, user, capabilities, "chat.send")
+        require(live, user, capabilities(), "chat.send")
+        outcome, file = _Outcome(), None
+        try:
+            if command.file_id is not None:
+                file = await self._keeper.share(live, user, command)
+                require(live, user, capabilities(), "chat.send")
+            self._post(live, user, command, self._keeper.settling(file, outcome.settle), file=file)
+        except Refusal:
+            self._keeper.drop(file)
+            raise
+        return await outcome.settled
+
+    async def post_file(
+        self, live: LiveRoom, user: User, capabilities: tuple[str, ...], file: StoredFile | None, said: Said
+    ) -> tuple[StoredMessage, bool]:
+        """Store and publish the message of a file that was uploaded; None: of one that was there already.
+
+        Nothing is awaited before the message is on its way: the capabilities are those of this turn.
+        """
         outcome = _Outcome()
-        self._post(live, user, command, outcome.settle)
+        try:
+            require(live, user, capabilities, "chat.send")
+            answer = self._keeper.settling(file, outcome.settle)
+            live.journal.submit(self._entry(live, user, said, answer, file))
+        except Refusal:
+            self._keeper.drop(file)
+            raise
         return await outcome.settled
 
     async def amend(
@@ -148,28 +187,52 @@ class Talk:
     # The entries
 
     def _post(
-        self, live: LiveRoom, user: User, command: SendMessage, answer: _Answer, peer: Peer | None = None
+        self,
+        live: LiveRoom,
+        user: User,
+        command: SendMessage,
+        answer: _Answer,
+        peer: Peer | None = None,
+        *,
+        file: StoredFile | None = None,
     ) -> None:
-        content = self._checked(command.content)
-        if command.file_id is not None:
-            raise not_found("The file", "Upload it first, or leave 'file_id' out.")
-        if command.message_type != "text":
+        if command.file_id is None and command.message_type != "text":
             raise unfit("message_type", f"a message of type '{command.message_type}' needs a file", "Send 'text'.")
-        client_id = command.client_id
-        live.journal.submit(
-            Post(
-                live.user(user.id) or user,
-                answer,
-                content=content,
-                message_type="text",
-                client_id=client_id,
-                dedup=secrets.token_hex(16) if client_id is None else dedup_key(live.id, user.id, client_id),
-                fingerprint=fingerprint(content, command.message_type, command.reply_to, command.file_id),
-                reply_to=command.reply_to,
-                mentions=mentioned(content, live) if "@" in content else (),
-                origin=peer,
-                ref=command.ref,
-            )
+        if command.file_id is None or command.content:
+            self._checked(command.content)
+        said = Said(
+            content=command.content,
+            client_id=command.client_id,
+            reply_to=command.reply_to,
+            dedup=dedup_of(live, user, command),
+            fingerprint=fingerprint(command.content, command.message_type, command.reply_to, command.file_id),
+        )
+        live.journal.submit(self._entry(live, user, said, answer, file, peer, command.ref))
+
+    def _entry(
+        self,
+        live: LiveRoom,
+        user: User,
+        said: Said,
+        answer: _Answer,
+        file: StoredFile | None,
+        peer: Peer | None = None,
+        ref: str | None = None,
+    ) -> Post:
+        return Post(
+            live.user(user.id) or user,
+            answer,
+            content=said.content,
+            message_type="text" if file is None else file.kind,
+            client_id=said.client_id,
+            dedup=said.dedup,
+            fingerprint=said.fingerprint,
+            reply_to=said.reply_to,
+            mentions=mentioned(said.content, live) if "@" in said.content else (),
+            file=None if file is None else file_view(file),
+            file_url="" if file is None else file_url(file.id, file.name),
+            origin=peer,
+            ref=ref,
         )
 
     def _edit(
@@ -274,56 +337,6 @@ class Talk:
         if len(content) > self._message_chars:
             raise too_large("The message", f"{self._message_chars} characters")
         return content
-
-
-def publish(live: LiveRoom, steps: list[Published]) -> None:
-    """Send stored steps to everybody in the room: one frame for all, another for each one's own (DESIGN 5)."""
-    frames = [text_frame(message_frame(step.row.body, change=step.change, is_own=False)) for step in steps]
-    authors: set[UserId | None] = {step.row.message.sender_id for step in steps}
-    asking: set[Connection] = set()
-    for step in steps:
-        origin = step.entry.origin if step.entry is not None and step.entry.ref is not None else None
-        if isinstance(origin, Peer) and origin.attached:
-            asking.add(origin.connection)
-    live.topic.tell_all_but(b"".join(frames), len(frames), authors, asking)
-    for author in authors:
-        blob = b"".join(_seen_by(live, steps, frames, author))
-        for connection in live.topic.of_user(author):
-            if connection not in asking:
-                connection.push_many(blob, len(frames))
-    for connection in asking:
-        reader = connection.identity.user.id if connection.identity else None
-        connection.push_many(b"".join(_seen_by(live, steps, frames, reader, connection)), len(frames))
-
-
-def _seen_by(
-    live: LiveRoom,
-    steps: list[Published],
-    frames: list[bytes],
-    reader: UserId | None,
-    connection: Connection | None = None,
-) -> list[bytes]:
-    """The steps for somebody who said some of them, or who asked for some under a ``ref`` on this connection."""
-    seen = frames.copy()
-    for index, (row, change, entry) in enumerate(steps):
-        ref = None
-        if connection is not None and entry is not None and isinstance(entry.origin, Peer):
-            ref = entry.ref if entry.origin.connection is connection else None
-        is_own = row.message.sender_id == reader
-        if is_own or ref is not None:
-            is_read = change is not None and live.state.is_read(row, reader)
-            seen[index] = text_frame(message_frame(row.body, change=change, is_own=is_own, is_read=is_read, ref=ref))
-    return seen
-
-
-def mentioned(content: str, live: LiveRoom) -> tuple[UserId, ...]:
-    """The members whose names stand behind an ``@`` in a text, in order."""
-    names = {fold(match.rstrip(_TRAILING)) for match in _MENTION.findall(content)}
-    names |= {fold(match) for match in _MENTION.findall(content)}
-    found = [
-        user_id for user_id in live.state.members if (user := live.user(user_id)) is not None and user.fold in names
-    ]
-    return tuple(found[:MENTIONS_LIMIT])
 
 
 def _is_deleted(message_id: int) -> Refusal:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from heartlink.model import UserId
+
+USERS_LIMIT: Final = 10_000
+"""Users whose rate is remembered."""
+
 
 class TokenBucket:
     """Lets ``rate_per_second`` through, ``burst`` at once; a rate of 0 lets everything through."""
@@ -24,3 +33,19 @@ class TokenBucket:
             return wait_seconds
         self._full_at = full_at
         return 0.0
+
+
+class UserRates:
+    """The buckets of users who post over REST; those who have not posted for long are forgotten."""
+
+    def __init__(self, make_bucket: Callable[[], TokenBucket]) -> None:
+        self._make_bucket = make_bucket
+        self._buckets: OrderedDict[UserId, TokenBucket] = OrderedDict()
+
+    def __call__(self, user_id: UserId) -> TokenBucket:
+        """The bucket of a user."""
+        bucket = self._buckets.pop(user_id, None) or self._make_bucket()
+        self._buckets[user_id] = bucket
+        if len(self._buckets) > USERS_LIMIT:
+            self._buckets.popitem(last=False)
+        return bucket

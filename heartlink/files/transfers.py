@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from heartlink.chat import LiveRooms
-from heartlink.errors import Refusal, forbidden, room_ended, unauthenticated
+from heartlink.errors import Refusal, forbidden, not_found, room_ended, unauthenticated
 from heartlink.model import Identity, RoomId, SessionId, UserId
 from heartlink.rights import room_scope
 
@@ -89,9 +89,10 @@ class Transfers:
         uploads = (one for one in self._all() if one.room_id == room_id and one.direction == "upload")
         self._end_all(uploads, room_ended(room_id))
 
-    def end_message(self, room_id: RoomId, message_id: int, refusal: Refusal) -> None:
+    def end_message(self, room_id: RoomId, message_id: int) -> None:
         """A message was deleted: its file is read no further."""
-        self._end_all((one for one in self._all() if one.room_id == room_id and one.message_id == message_id), refusal)
+        downloads = (one for one in self._all() if one.room_id == room_id and one.message_id == message_id)
+        self._end_all(downloads, not_found("This file"))
 
     def end_all(self, refusal: Refusal) -> None:
         """The house closes."""

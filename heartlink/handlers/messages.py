@@ -139,7 +139,7 @@ class MessagesHandler(TalkHandler):
             file_id=body.file_id,
         )
         async with self.house.live_rooms.use(RoomId(room_id)) as live:
-            row, duplicate = await self.house.talk.post(live, user, self.capabilities(live, user), command)
+            row, duplicate = await self.house.talk.post(live, user, lambda: self.capabilities(live, user), command)
             self.answer_message(live, row, user, status=200 if duplicate else 201, duplicate=duplicate)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from heartlink.errors import Refusal, conflict, not_found
-from heartlink.model import CallRecord, Message, MessageType, ReplyTo, StoredMessage, User, UserId
+from heartlink.model import CallRecord, FileView, Message, MessageType, ReplyTo, StoredMessage, User, UserId
 from heartlink.protocol import encode, iso
 from heartlink.rooms import RoomState, excerpt
 
@@ -64,6 +64,8 @@ class Post(Entry):
         "client_id",
         "content",
         "dedup",
+        "file",
+        "file_url",
         "fingerprint",
         "mentions",
         "message_type",
@@ -84,11 +86,15 @@ class Post(Entry):
         reply_to: int | None,
         mentions: tuple[UserId, ...],
         call: CallRecord | msgspec.UnsetType = msgspec.UNSET,
+        file: FileView | None = None,
+        file_url: str = "",
         origin: object | None = None,
         ref: str | None = None,
     ) -> None:
         super().__init__(author, answer, origin, ref)
         self.call = call
+        self.file = file
+        self.file_url = file_url
         self.content = content
         self.message_type = message_type
         self.client_id = client_id
@@ -127,7 +133,7 @@ class Post(Entry):
             known = self.known(state)
             if known is None:
                 return not_found(f"The message {self.reply_to}, to which this replies,", "Send it without 'reply_to'.")
-            quoted = ReplyTo(known.message.id, known.message.sender, excerpt(known.message.content))
+            quoted = ReplyTo(known.message.id, known.message.sender, excerpt(_words_of(known.message)))
         message = Message(
             id=seq,
             seq=seq,
@@ -140,6 +146,8 @@ class Post(Entry):
             sender_avatar=self.author.avatar_url,
             content=self.content,
             message_type=self.message_type,
+            file=self.file,
+            file_url=self.file_url,
             reply_to=quoted,
             mentions=self.mentions,
             created_at=iso(now_ms),
@@ -188,3 +196,8 @@ class Amend(Entry):
             return known
         message = msgspec.structs.replace(edited, seq=seq, rev=seq)
         return StoredMessage(message, encode(message), known.dedup, known.fingerprint)
+
+
+def _words_of(message: Message) -> str:
+    """What a quote of a message shows: its text, or the name of its file."""
+    return message.content or (message.file.name if message.file is not None else "")

@@ -197,6 +197,22 @@ class Settings:
         20, "Sockets open at once of one user.", unit=f"sockets, {NO_LIMIT}", low=0, high=MANY
     )
     upload_bytes: int = setting(26214400, "Largest file one may upload.", unit=f"bytes, {NO_LIMIT}", low=0, high=MANY)
+    upload_bytes_per_user: int = setting(
+        1 << 30, "What one user's files may come to.", unit=f"bytes, {NO_LIMIT}", low=0, high=1 << 50
+    )
+    uploads_per_user: int = setting(
+        20, "Uploads of one user that run at once.", unit=f"uploads, {NO_LIMIT}", low=0, high=MANY
+    )
+    upload_hours: float = setting(
+        24, "How long an upload that was broken off can be gone on with.", unit="hours", low=0.0001, high=87600
+    )
+    free_disk_bytes: int = setting(
+        256 << 20,
+        "Space that uploads leave free on the disk; text chat may use it.",
+        unit=f"bytes, {NO_LIMIT}",
+        low=0,
+        high=1 << 50,
+    )
     message_chars: int = setting(10000, "Longest message.", unit="characters", low=1, high=1_000_000)
     queue_bytes: int = setting(
         1 << 20, "What may wait for one slow reader before it must resume.", unit="bytes", low=1024, high=MANY

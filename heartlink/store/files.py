@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from heartlink.errors import DuplicateKey
 from heartlink.model import FileId, RoomId, StoredFile, UserId
 from heartlink.store.backend import Backend, Document, KeyValue, Span, id_of
 from heartlink.store.tables import FILES
@@ -55,13 +54,9 @@ class Files:
         found = await self._backend.get(FILES, file_id)
         return _decoder.decode(found.body) if found else None
 
-    async def add(self, file: StoredFile) -> bool:
-        """Store a new row; False when there is one under its id."""
-        try:
-            await self._backend.insert(FILES, _document(file))
-        except DuplicateKey:
-            return False
-        return True
+    async def put(self, file: StoredFile) -> None:
+        """Store a row, whatever was under its id."""
+        await self._backend.put(FILES, _document(file))
 
     async def confirm(self, file: StoredFile, message_id: int) -> None:
         """Note that the message of a file is stored."""
@@ -95,15 +90,15 @@ class Files:
         """Whether any file has these bytes."""
         return bool(await self._backend.scan(FILES, {"blob": blob}, limit=1))
 
-    async def remove(self, file: StoredFile) -> None:
-        """Remove a file, and its bytes unless another file has them; safe to call again.
+    async def remove(self, file: StoredFile) -> bool:
+        """Remove a file, and its bytes unless another file has them; safe to call again. False: it was gone already.
 
         The row goes last: as long as there are bytes, something says whose they were.
         """
         sharing = await self._backend.scan(FILES, {"blob": file.blob}, limit=2)
         if all(document.id == file.id for document in sharing):
             await self.remove_bytes(file.blob)
-        await self._backend.delete(FILES, file.id)
+        return await self._backend.delete(FILES, file.id)
 
     # Bytes
 

@@ -1,0 +1,189 @@
+"""Where uploads lie until they are complete: files on the local disk, written and synced off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from heartlink.errors import disk_is_full
+
+WRITE_BYTES: Final = 1 << 20
+"""Gathered before it is written: that much, twice, is what one upload has in memory."""
+
+SYNC_BYTES: Final = 16 << 20
+"""Written before it is synced: what the disk is behind by, at most, and what an upload goes back by after a crash."""
+
+THREADS: Final = 4
+READ_BYTES: Final = 1 << 20
+
+Result = TypeVar("Result")
+
+
+class Spool:
+    """The folder of what is being uploaded."""
+
+    def __init__(self, folder: Path, free_disk_bytes: int) -> None:
+        self.folder = folder
+        self._free_disk_bytes = free_disk_bytes
+        self._threads: ThreadPoolExecutor | None = None
+
+    def open(self) -> None:
+        """Make the folder and start the threads."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self._threads = ThreadPoolExecutor(THREADS, "heartlink-spool")
+
+    def close(self) -> None:
+        """Do what was asked for, then end the threads; blocks."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+
+    async def do(self, work: Callable[[], Result]) -> Result:
+        """Run what blocks in a thread; a full disk becomes its Refusal."""
+        if self._threads is None:
+            raise disk_is_full()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise disk_is_full() from error
+
+    def check_space(self, more_bytes: int = 0) -> None:
+        """Raise the Refusal ``disk_full`` when less than the floor would stay free; blocks, for a moment."""
+        if self._free_disk_bytes and shutil.disk_usage(self.folder).free - more_bytes < self._free_disk_bytes:
+            raise disk_is_full()
+
+    async def make_room(self, more_bytes: int) -> None:
+        """The same, off the loop."""
+        await self.do(lambda: self.check_space(more_bytes))
+
+    async def remove(self, *paths: Path) -> None:
+        """Remove files, whether or not they are there."""
+
+        def unlink() -> None:
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+        await self.do(unlink)
+
+    def names(self) -> list[str]:
+        """What lies in the folder; blocks."""
+        return sorted(entry.name for entry in os.scandir(self.folder))
+
+
+class Draft:
+    """One file that is being written: from its end on, by one writer at a time.
+
+    What is given to ``write`` waits in memory only until a thread takes it: who writes faster than the disk waits.
+    ``on_synced`` is called in the thread with the length that is surely on the disk.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        path: Path,
+        *,
+        offset: int = 0,
+        digests: bool = False,
+        on_synced: Callable[[int], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.length = offset
+        """Bytes taken in, on the disk or not."""
+        self.synced = offset
+        """Bytes that are surely on the disk."""
+        self._spool = spool
+        self._digest = hashlib.sha256() if digests else None
+        self._on_synced = on_synced
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._written = offset
+        self._file: int | None = None
+        self._flight: asyncio.Future[None] | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Append; raises the Refusal ``disk_full`` when that fails, perhaps of what was given before."""
+        self._gathered.append(data)
+        self._gathered_bytes += len(data)
+        self.length += len(data)
+        if self._gathered_bytes >= WRITE_BYTES:
+            await self._land()
+            self._take_off(sync=False)
+
+    async def sync(self) -> int:
+        """Have everything on the disk; the length that is there."""
+        await self._land()
+        self._take_off(sync=True)
+        await self._land()
+        return self.synced
+
+    async def close(self) -> None:
+        """Let go of the file; what was not yet written is lost. Safe to call twice."""
+        self._gathered.clear()
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            await asyncio.gather(flight, return_exceptions=True)
+        if self._file is not None:
+            file, self._file = self._file, None
+            await self._spool.do(lambda: os.close(file))
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all that was written."""
+        assert self._digest is not None
+        return self._digest.hexdigest()
+
+    async def _land(self) -> None:
+        if self._flight is not None:
+            # A flight that fails is kept: whoever comes after it fails as well.
+            await asyncio.shield(self._flight)
+
+    def _take_off(self, *, sync: bool) -> None:
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        self._flight = asyncio.ensure_future(self._spool.do(lambda: self._write(gathered, sync=sync)))
+        # Nobody may wait for it any more when it fails.
+        self._flight.add_done_callback(lambda flight: flight.cancelled() or flight.exception())
+
+    def _write(self, gathered: list[bytes], *, sync: bool) -> None:
+        if self._file is None:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
+            os.ftruncate(self._file, self._written)
+        for data in gathered:
+            view = memoryview(data)
+            while view:
+                done = os.pwrite(self._file, view, self._written)
+                if self._digest is not None:
+                    self._digest.update(view[:done])
+                self._written += done
+                view = view[done:]
+        if sync or self._written - self.synced >= SYNC_BYTES:
+            os.fdatasync(self._file)
+            if self._on_synced is not None:
+                self._on_synced(self._written)
+            self.synced = self._written
+            self._spool.check_space()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's content; blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(READ_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk; blocks."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
