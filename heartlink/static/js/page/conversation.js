@@ -376,6 +376,6 @@ export class Conversation {
 }
 
 /** What of an outbox entry is drawn. */
-function versionOf({ state, error, content, file, reply_to }) {
-  return JSON.stringify([state, error, content, file, reply_to]);
+function versionOf({ state, error, content, file, reply_to, owner }) {
+  return JSON.stringify([state, error, content, file, reply_to, owner]);
 }

@@ -15,7 +15,8 @@ export function drawPendingFile(entry, room) {
   else box.append(fileCard(entry.file, null, cancel));
   if (entry.state !== "failed") {
     box.append(progressLine(entry));
-    drawProgress(box, room.uploads.progressOf(entry.client_id), entry);
+    if (entry.owner === room.outbox.tabId) drawProgress(box, room.uploads.progressOf(entry.client_id), entry);
+    else box.querySelector(".upload-words").textContent = t("Another tab sends it.");
   }
   return box;
 }
