@@ -9,11 +9,12 @@ from typing import Any, Final
 from heartlink.calls.board import Board, Running
 from heartlink.calls.lines import Lines
 from heartlink.calls.machine import Call, is_over, not_in_call, unknown_call
+from heartlink.calls.targets import targets_of
 from heartlink.calls.voice import Voice
 from heartlink.chat import Arrivals, Fence, LiveRoom, LiveRooms, Membership, Peer
 from heartlink.chat.talk import require
 from heartlink.connection import Connection
-from heartlink.errors import Refusal, StoreFault, conflict, not_found, not_saved
+from heartlink.errors import Refusal, StoreFault, conflict, not_saved
 from heartlink.frames import text_frame
 from heartlink.hub import Hub, frame_of
 from heartlink.model import User, UserId
@@ -170,8 +171,9 @@ class Calls:
         over = self.board.over(call_id) if call_id is not None else None
         if running is not None and running.live is live:
             call_id = running.call.id
-            act = self._join if command.status == "joined" else self._part
-            act(running, peer, user, command)
+            if command.status == "joined":
+                return self._join(running, peer, user, command)
+            self._part(running, peer, user, command)
         elif over is not None and over.room_id == live.id:
             self._change_late(over, peer, user, command)
         elif call_id is not None:
@@ -180,10 +182,7 @@ class Calls:
             # Clients of the old systems speak of calls that they made over HTTP.
             require(live, user, peer.capabilities, "chat.send")
             self._voice.pass_on(None, peer, user, command)
-        if command.ref is None:
-            return None
-        status, ref = command.status, command.ref
-        return VideoCallStatus(status=status, call_id=call_id, username=user.username, user_id=user.id, ref=ref)
+        return done(call_id, user, command)
 
     def _change_late(self, call: Call, peer: Peer, user: User, command: ChangeCall) -> None:
         """Two often part at the same moment: who was in a call may still say so when it is over."""
@@ -193,7 +192,7 @@ class Calls:
             raise not_in_call()
         self._voice.pass_on(call.id, peer, user, command)
 
-    def _join(self, running: Running, peer: Peer, user: User, command: ChangeCall) -> None:
+    def _join(self, running: Running, peer: Peer, user: User, command: ChangeCall) -> Event | None:
         call, mine = running.call, self.board.of_user(user.id)
         if mine is not None and mine is not running:
             raise conflict("You are in another call.", "End it first.", {"call_id": mine.call.id})
@@ -201,11 +200,24 @@ class Calls:
         self.board.seat(user.id, running)
         running.drop_timer(f"return {user.id}")
         running.lost_at_ms.pop(user.id, None)
-        self._voice.pass_on(call.id, peer, user, command)
         if joined == "answered":
             running.drop_timer("ring")
-            self._voice.stop_ringing(running)
-            self._spawn(self._lines.keep_quietly(call))
+            self._spawn(self._tell_answered(running, peer, user, command))
+            return None
+        self._voice.pass_on(call.id, peer, user, command)
+        return done(call.id, user, command)
+
+    async def _tell_answered(self, running: Running, peer: Peer, user: User, command: ChangeCall) -> None:
+        """Said once it is stored, so that no answered call counts as missed; a store that is away stops no one."""
+        call = running.call
+        await self._lines.keep_quietly(call)
+        if call.is_over:
+            return
+        self._voice.pass_on(call.id, peer, user, command)
+        self._voice.stop_ringing(running)
+        answer = done(call.id, user, command)
+        if answer is not None:
+            peer.connection.push(frame_of(answer))
 
     def _part(self, running: Running, peer: Peer, user: User, command: ChangeCall) -> None:
         """Somebody does not want to be in a call, or no longer."""
@@ -236,44 +248,11 @@ class Calls:
         running = self.board.under(command.call_id)
         if running is None or running.live is not peer.live:
             raise is_over(command.call_id) if self.board.over(command.call_id) else unknown_call()
-        call = running.call
         to = UserId(command.to)
-        if call.is_ringing:
-            targets = self._ringing_targets(running, peer, user, to)
-        else:
-            targets = self._seated_targets(call, peer, user, to)
-        event = CallSignal(call_id=call.id, sender=user.id, to=to, kind=command.kind, data=command.data)
+        event = CallSignal(call_id=command.call_id, sender=user.id, to=to, kind=command.kind, data=command.data)
         frame = frame_of(event)
-        for connection in targets:
+        for connection in targets_of(running, peer.connection, user.id, to):
             connection.push(frame)
-
-    def _seated_targets(self, call: Call, peer: Peer, user: User, to: UserId) -> list[Connection]:
-        if user.id not in call.seats:
-            raise not_in_call()
-        if call.seats[user.id] is not peer.connection:
-            raise conflict("You are in this call over another connection.", "Join it over this one first.")
-        if to != call.other_of(user.id):
-            raise not_found("This person in the call", "Name the one you speak with.")
-        seat = call.seats[to]
-        if not isinstance(seat, Connection):
-            raise conflict(
-                "The other one is not connected at the moment.", "Send it again when they have joined again."
-            )
-        return [seat]
-
-    def _ringing_targets(self, running: Running, peer: Peer, user: User, to: UserId) -> list[Connection]:
-        """While it rings the caller may speak to each of those it rings for, and each of them to the caller."""
-        call = running.call
-        if user.id == call.caller_id:
-            targets = running.live.topic.of_user(to) if call.rings_for(to) else []
-        elif not call.rings_for(user.id):
-            raise not_in_call()
-        else:
-            seat = call.seats[call.caller_id] if to == call.caller_id else None
-            targets = [seat] if isinstance(seat, Connection) else []
-        if not targets:
-            raise not_found("This person in the call", "Wait until they have joined.")
-        return targets
 
     def relay(self, peer: Peer, text: bytes) -> None:
         """Hand an old client's frame to every other connection in the room, as it was sent."""
@@ -380,3 +359,11 @@ class Calls:
             await self._lines.write(running)
         finally:
             self.board.let_go(running)
+
+
+def done(call_id: str | None, user: User, command: ChangeCall) -> VideoCallStatus | None:
+    """What tells whoever gave a ``ref`` that it was done."""
+    if command.ref is None:
+        return None
+    status, ref = command.status, command.ref
+    return VideoCallStatus(status=status, call_id=call_id, username=user.username, user_id=user.id, ref=ref)
