@@ -20,9 +20,9 @@ export class People {
   byName(username) {
     return this.members.find((member) => member.username === username) ?? null;
   }
-  /** Those who are typing now, oneself left out. */
+  /** Those who are typing now, oneself left out; `what` says whether they write ("text") or record ("voice"). */
   get typing() {
-    return [...this.#typing.values()].map((entry) => entry.member);
+    return [...this.#typing.values()].map(({ member, what }) => ({ ...member, what }));
   }
 
   /** @param {object[]} members PROTOCOL 3.1; what an earlier answer knew besides (the role) is kept */

@@ -11,6 +11,8 @@ import { keepRooms, unreadTotal, wireNewRoom } from "./rooms.js";
 import { SearchPanel } from "./search.js";
 import { wireSettings } from "./settings.js";
 import { confirmed, el, explain, link, page, roomTitle, t, toastError, ready } from "./ui.js";
+import { VoiceButton } from "./voice.js";
+import { wireVoices } from "./voice_player.js";
 
 const LOOK_AT_STORE_EVERY_MS = 2000;
 const AWAY_AFTER_MS = 5 * 60 * 1000;
@@ -18,6 +20,7 @@ const TICK_MS = 500;
 
 const room = await link.room(page.room.id);
 room.know(page);
+wireVoices(room);
 const notice = document.getElementById("notice");
 let pingMs = null;
 let isStoreDown = false;
@@ -43,6 +46,7 @@ const refusals = new Refusals(room, composer);
 new Gallery(room, conversation);
 new PeoplePanel(room);
 new SearchPanel(room, conversation);
+new VoiceButton(room, composer);
 wireSettings(room);
 wireNewRoom();
 

@@ -107,6 +107,14 @@ export class Composer {
     this.#fit();
   }
 
+  /** What a voice message answers, if anything: the composer is done with it. */
+  takeReply() {
+    const replyTo = this.#replyTo;
+    if (replyTo) this.cancel();
+    this.#conversation.toLatest();
+    return replyTo;
+  }
+
   #showContext(title, text) {
     document.getElementById("context-title").textContent = title;
     document.getElementById("context-text").textContent = text;

@@ -1,5 +1,6 @@
 /** Draws what a message carries beside its words: an image, a video, a sound, or a card for any other file. */
 import { el, icon, language, t } from "./ui.js";
+import { drawVoice } from "./voice_player.js";
 
 const MOST_WIDTH_PX = 340;
 const MOST_HEIGHT_PX = 320;
@@ -32,6 +33,7 @@ export const isOwnAddress = (url) => /^\/(?!\/)/.test(url ?? "");
  */
 export function drawFile(message, more = {}) {
   if (!isOwnAddress(message.file_url)) return fileCard(message.file);
+  if (message.message_type === "voice") return drawVoice(message, { url: more.preview ?? message.file_url });
   if (message.message_type === "image") return image(message, more);
   if (message.message_type === "video") return video(message);
   if (/^audio\//.test(message.file.mime)) return sound(message);

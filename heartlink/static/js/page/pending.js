@@ -2,6 +2,7 @@
 import { boxOf, fileCard, shape, sizeText } from "./media.js";
 import { keepPreview, previewOf } from "./previews.js";
 import { el, explain, iconButton, t } from "./ui.js";
+import { drawVoice } from "./voice_player.js";
 
 /**
  * @param {object} entry an outbox entry with a `file`
@@ -12,6 +13,7 @@ export function drawPendingFile(entry, room) {
   const cancel = entry.state === "failed" ? null : cancelButton(entry);
   const box = el("div", { class: "pending-file" });
   if (/^(image|video)\//.test(entry.file.mime)) box.append(place(entry, room), cancel ?? "");
+  else if (entry.message_type === "voice") box.append(voice(entry, room), cancel ?? "");
   else box.append(fileCard(entry.file, null, cancel));
   if (entry.state !== "failed") {
     box.append(progressLine(entry));
@@ -19,6 +21,15 @@ export function drawPendingFile(entry, room) {
     else box.querySelector(".upload-words").textContent = t("Another tab sends it.");
   }
   return box;
+}
+
+/** What was recorded can be listened to before it has arrived. */
+function voice(entry, room) {
+  const url = async () => {
+    const blob = await room.uploads.blobOf(entry.client_id);
+    return previewOf(entry.client_id) ?? (blob && keepPreview(entry.client_id, blob));
+  };
+  return drawVoice({ ...entry, is_own: true }, { url });
 }
 
 function cancelButton(entry) {

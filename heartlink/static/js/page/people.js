@@ -86,16 +86,19 @@ export class PeoplePanel {
 
   #drawTyping() {
     const line = document.getElementById("typing");
-    const names = this.#room.people.typing.map((member) => member.display_name);
-    const version = names.join("\n");
+    const { typing } = this.#room.people;
+    const names = typing.map((member) => member.display_name);
+    const isVoice = typing.length === 1 && typing[0].what === "voice";
+    const version = `${isVoice}\n${names.join("\n")}`;
     if (line.dataset.names === version) return;
     line.dataset.names = version;
     if (!names.length) line.replaceChildren();
-    else line.replaceChildren(svgPath("typing-line", "0 0 26 12", "M0 6h6l2-2 3 7 4-10 3 7 2-2h6"), typingWords(names));
+    else line.replaceChildren(svgPath("typing-line", "0 0 26 12", "M0 6h6l2-2 3 7 4-10 3 7 2-2h6"), typingWords(names, isVoice));
   }
 }
 
-function typingWords(names) {
+function typingWords(names, isVoice) {
+  if (isVoice) return t("{name} is recording…", { name: names[0] });
   if (names.length > MOST_NAMES) return t("Several people are writing…");
   const joined = new Intl.ListFormat(page.locale.replace("_", "-"), { type: "conjunction" }).format(names);
   return names.length > 1 ? t("{names} are writing…", { names: joined }) : t("{name} is writing…", { name: joined });
