@@ -16,7 +16,7 @@ class Visit {
   #seen = null;
   #opening = null;
   #cannotOpen = false;
-  #room = undefined;
+  #rooms = null;
   /** The name by which the server knows the handshake of this run. */
   attempt = "";
 
@@ -66,14 +66,15 @@ class Visit {
     }
   }
 
-  /** A room to try things with: the one that was asked for, else one of mine; empty when there is none. */
+  /** A room to try things with: of mine the one that was asked for, else another; empty when there is none. */
   async anyRoom() {
     if (!page.user) return this.roomId;
-    this.#room ??= link.rest.rooms().then(
-      ({ rooms }) => rooms.find(({ status }) => status !== "ended")?.id ?? "",
-      () => "",
+    this.#rooms ??= link.rest.rooms().then(
+      ({ rooms }) => rooms.filter(({ status }) => status !== "ended").map(({ id }) => id),
+      () => [],
     );
-    return this.roomId || this.#room;
+    const mine = await this.#rooms;
+    return mine.includes(this.roomId) ? this.roomId : (mine[0] ?? "");
   }
 
   async leave() {
@@ -118,6 +119,7 @@ function unexpected(error) {
 
 async function runAll() {
   if (running) return;
+  delete list.dataset.done;
   for (const { key } of STEPS) draw(key, { verdict: "waiting", words: "" });
   const button = document.getElementById("run-again");
   button.setAttribute("aria-disabled", "true");
@@ -157,6 +159,7 @@ async function copyReport() {
   } catch {
     // Without https, or without leave, only what is selected can be copied.
     document.getElementById("report-details").open = true;
+    place.focus();
     place.select();
     toast(t("The report is selected: copy it with Ctrl+C."));
   }
@@ -202,7 +205,8 @@ for (const { key, title } of STEPS) {
 document.getElementById("run-again").addEventListener("click", runAll);
 document.getElementById("copy-report").addEventListener("click", copyReport);
 document.getElementById("report-details").addEventListener("toggle", (event) => {
-  if (event.target.open) document.getElementById("report").value = report();
+  const place = document.getElementById("report");
+  if (event.target.open && document.activeElement !== place) place.value = report();
 });
 wireIdle();
 wireConsole();
