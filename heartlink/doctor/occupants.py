@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from heartlink.doctor.strangers import HANGS_UP, SILENT, Stranger, by_banner, by_page, recognize
+from heartlink.doctor.strangers import HANGS_UP, SILENT, UNKNOWN, Stranger, by_banner, by_page, recognize
 from heartlink.doctor.verdicts import Found, refused
 from heartlink.doctor.ways import Way, is_of_this_machine, judge_certificate
 from heartlink.doctor.wire import Answer, NotHttp, printable
@@ -20,7 +20,8 @@ ROUTES_PATH: Final = "/api/routes"
 SOCKET_PATH: Final = "/ws/doctor/"
 GATEWAY_STATUSES: Final = (502, 503, 504)
 REDIRECTIONS: Final = (301, 302, 303, 307, 308)
-RECOGNIZE_SECONDS: Final = 0.7
+RECOGNIZE_SECONDS: Final = 0.9
+PLAIN_AFTER_SECONDS: Final = 0.35
 
 
 @dataclass(slots=True)
@@ -65,18 +66,35 @@ class Meeting:
 
     async def _shake_hands(self) -> None:
         began = time.perf_counter()
+        handshake = asyncio.create_task(self._tls_text())
         try:
+            # Who speaks plain HTTP may wait for ever for the rest of a request that never comes.
+            if not (await asyncio.wait({handshake}, timeout=PLAIN_AFTER_SECONDS * self._pace))[0]:
+                await self._refute_plain()
             async with asyncio.timeout(self._answer_seconds):
-                with await self._way.line() as line:
-                    tls = line.writer.get_extra_info("ssl_object")
-                    trust = "certificate not checked" if self._unchecked else "certificate trusted"
-                    self._who.tls_text = f"{tls.version()}, {trust}"
+                self._who.tls_text = await handshake
         except ssl.SSLCertVerificationError as problem:
             raise await judge_certificate(self._way, problem) from None
         except (OSError, EOFError, TimeoutError) as problem:
             raise await self._not_tls(problem) from None
         finally:
+            handshake.cancel()
+            await asyncio.gather(handshake, return_exceptions=True)
             self._who.tls_ms = 1000 * (time.perf_counter() - began)
+
+    async def _tls_text(self) -> str:
+        with await self._way.line() as line:
+            tls = line.writer.get_extra_info("ssl_object")
+            return f"{tls.version()}, certificate {'not checked' if self._unchecked else 'trusted'}"
+
+    async def _refute_plain(self) -> None:
+        """Raise Found when plain HTTP is answered."""
+        plain = Way(self._target, self._way.address, None)
+        with contextlib.suppress(OSError, EOFError, TimeoutError, NotHttp):
+            async with asyncio.timeout(self._answer_seconds / 2):
+                answer = await plain.get(ROUTES_PATH, with_token=False)
+            if by_page(answer) is None:
+                raise Found("plain_on_tls_port", **self._place, scheme="https", direct=self._direct("http"))
 
     @property
     def _unchecked(self) -> bool:
@@ -84,16 +102,12 @@ class Meeting:
 
     async def _not_tls(self, problem: Exception) -> Found:
         """Why there is no TLS: plain HTTP, another program, or TLS that fails."""
-        plain = Way(self._target, self._way.address, None)
-        with contextlib.suppress(OSError, EOFError, TimeoutError, NotHttp):
-            async with asyncio.timeout(self._answer_seconds):
-                answer = await plain.get(ROUTES_PATH)
-                if by_page(answer) is None:
-                    return Found("plain_on_tls_port", **self._place, scheme="https", direct=self._direct("http"))
+        try:
+            await self._refute_plain()
+        except Found as found:
+            return found
         stranger = await recognize(self._way.address, self._target.port, RECOGNIZE_SECONDS * self._pace)
-        if stranger not in (SILENT, HANGS_UP) and not stranger.is_tls:
-            return self._stranger(stranger)
-        if stranger is SILENT:
+        if stranger is not HANGS_UP and not stranger.is_tls:
             return self._stranger(stranger)
         reason = getattr(problem, "reason", None) or getattr(problem, "strerror", None) or type(problem).__name__
         return Found("tls_failed", host=self._target.host, reason=printable(str(reason)).replace("_", " ").lower())
@@ -127,7 +141,7 @@ class Meeting:
 
     async def _not_http(self, seen: bytes) -> Found:
         stranger = by_banner(seen)
-        if stranger is None or stranger.who.startswith("a program"):
+        if stranger is None or stranger.who == UNKNOWN:
             stranger = await recognize(self._way.address, self._target.port, RECOGNIZE_SECONDS * self._pace)
         return self._stranger(stranger)
 
@@ -244,8 +258,10 @@ def house_says_no(answer: Answer, path: str, sent_host: str) -> Found:
     host_in_message = message.rpartition("Host '")[2].partition("'")[0] if "Host '" in message else ""
     if code in ("host_not_allowed", "origin_not_allowed", "origin_missing") and host_in_message not in ("", sent_host):
         return Found("host_rewritten", sent=sent_host, arrived=host_in_message)
-    if answer.status == 404 and path in (ROUTES_PATH, SOCKET_PATH):
-        return Found("wrong_path", evidence=f"{path} arrives there as another address and is answered with 404")
+    if answer.status in (404, 405, *REDIRECTIONS, 200) and path in (ROUTES_PATH, SOCKET_PATH):
+        return Found(
+            "wrong_path", evidence=f"{path} arrives there as another address and is answered with {answer.status}"
+        )
     if answer.status >= 500 and answer.status not in GATEWAY_STATUSES:
         request = f" for the request {error['request_id']}" if "request_id" in error else ""
         return Found("server_error", path=path, status=answer.status, reason=f" {code}", request=request)

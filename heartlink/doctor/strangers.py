@@ -37,6 +37,7 @@ _WORDS_IN_PAGES: Final = (
     (b"requires TLS", "a TLS server"),
 )
 TLS_SERVER: Final = "a TLS server"
+UNKNOWN: Final = "a program that does not speak HTTP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +76,46 @@ def by_banner(seen: bytes) -> Stranger | None:
         if pattern.match(seen):
             is_text = seen[:1].isascii() and seen[:4].isascii() and b"\0" not in seen[:4] and who != TLS_SERVER
             return Stranger(who, _shown(seen) if is_text else _version_in(seen))
-    return Stranger("a program that does not speak HTTP", _shown(seen))
+    return Stranger(UNKNOWN, _shown(seen))
 
 
 async def recognize(address: str, port: int, seconds: float) -> Stranger:
-    """Who listens there and does not answer HTTP: waits for a greeting, then says a word or two of its own."""
-    heard = await _within(seconds, lambda: _hear(address, port, b""))
-    if heard and (found := by_banner(heard)):
-        return found
-    others = await asyncio.gather(
-        _within(seconds, lambda: _shake_hands(address, port)),
-        _within(seconds, lambda: _hear(address, port, b"PING\r\n")),
+    """Who listens there and does not answer HTTP: waits for a greeting and says a word or two, all at once."""
+    ways: dict[str, Callable[[], Awaitable[bytes]]] = {
+        "greeting": lambda: _hear(address, port, b""),
+        "tls": lambda: _shake_hands(address, port),
+        "ping": lambda: _hear(address, port, b"PING\r\n"),
         # PostgreSQL's question whether it speaks TLS: 'S' or 'N', one byte and nothing else.
-        _within(seconds, lambda: _hear(address, port, bytes.fromhex("0000000804d2162f"))),
-    )
-    tls, ping, postgres = others
-    if tls:
+        "postgres": lambda: _hear(address, port, bytes.fromhex("0000000804d2162f")),
+    }
+    tasks = {asyncio.create_task(_within(seconds, ask)): name for name, ask in ways.items()}
+    heard: dict[str, bytes | None] = {}
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            heard |= {tasks[task]: task.result() for task in done}
+            if (found := _known(heard)) is not None:
+                return found
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+    odd = by_banner(heard["greeting"] or b"") or by_banner(heard["ping"] or b"")
+    return odd or (SILENT if heard["greeting"] is None and heard["ping"] is None else HANGS_UP)
+
+
+def _known(heard: dict[str, bytes | None]) -> Stranger | None:
+    """Whom the answers so far give away."""
+    if heard.get("tls"):
         return Stranger(TLS_SERVER)
-    if postgres in (b"S", b"N"):
+    if heard.get("postgres") in (b"S", b"N"):
         return Stranger("a PostgreSQL server")
-    if ping and (found := by_banner(ping)):
-        return found
-    return SILENT if heard is None and ping is None else HANGS_UP
+    for name in ("greeting", "ping"):
+        found = by_banner(heard.get(name) or b"")
+        if found is not None and found.who != UNKNOWN:
+            return found
+    return None
 
 
 async def _within(seconds: float, ask: Callable[[], Awaitable[bytes]]) -> bytes | None:
