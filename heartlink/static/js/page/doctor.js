@@ -199,7 +199,13 @@ document.getElementById("doctor-command").textContent = `python -m heartlink.doc
 for (const { key, title } of STEPS) {
   const more = key === "room" ? room.form : null;
   list.append(
-    el("li", { class: "step", data: { step: key, verdict: "waiting" } }, el("h2", {}, title()), el("div", {}), more),
+    el(
+      "li",
+      { class: "step", id: `step-${key}`, data: { step: key, verdict: "waiting" } },
+      el("h2", {}, title()),
+      el("div", {}),
+      more,
+    ),
   );
 }
 document.getElementById("run-again").addEventListener("click", runAll);

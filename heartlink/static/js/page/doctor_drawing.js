@@ -107,7 +107,9 @@ export function drawSummary(results) {
   words.dataset.verdict = left ? "running" : verdict;
   // Every step would be too much for a screen reader: it hears the end.
   words.setAttribute("aria-live", left ? "off" : "polite");
-  words.textContent = sentence;
+  words.replaceChildren(sentence);
+  const worst = !left && document.querySelector(`.step[data-verdict="${verdict}"]`);
+  if (worst && verdict !== "ok") words.append(" ", el("a", { href: `#${worst.id}` }, t("Show it")));
 }
 
 function summary(failures, warnings) {
