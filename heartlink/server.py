@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -18,6 +19,7 @@ from tornado.httpserver import HTTPServer
 
 from heartlink import __version__
 from heartlink.demo import PEOPLE, ROOM_ID
+from heartlink.errors import StartupFailure
 from heartlink.handlers import make_application
 from heartlink.handlers.base import without_tokens
 from heartlink.house import House
@@ -25,6 +27,7 @@ from heartlink.logs import configure_logs, watch_loop
 from heartlink.ports import claim_port, http_address, listen
 from heartlink.reach import check_reach
 from heartlink.settings import Settings
+from heartlink.tls import load_certificate, look_at_certificate, make_tls_context
 
 BODY_BYTES: Final = 1 << 20
 HEADER_BYTES: Final = 32 << 10
@@ -37,6 +40,7 @@ COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
+log: Final = logging.getLogger("heartlink.server")
 access_log: Final = logging.getLogger("heartlink.access")
 
 
@@ -66,17 +70,20 @@ async def _live(settings: Settings, stop: StopRequest) -> None:
     # Until it accepts there is nobody to say good-bye to: the first signal ends the start itself.
     stop.hasten = current.cancel
     with contextlib.ExitStack() as claims:
+        tls = make_tls_context(settings.tls_cert, settings.tls_key)
         claimed = await claim_port(settings.host, settings.port)
         for sock in claimed:
             claims.callback(sock.close)
         async with House(settings) as house:
-            server = _front(house)
+            server = _front(house, tls)
             listen(claimed)
             server.add_sockets(claimed)
             stop.hasten = None
             _calm_collector()
+            if tls is not None:
+                _keep_certificate(settings, tls)
             _announce(settings, house, claimed)
-            house.tasks.spawn(_look_at_reach(claimed, server.instance))
+            house.tasks.spawn(_look_at_reach(claimed, server.instance, is_tls=tls is not None))
             await stop.asked.wait()
             await _drain(settings, house, server, stop)
 
@@ -120,12 +127,15 @@ def _give_up() -> None:
 class FrontServer(HTTPServer):
     """Tornado's server, which believes X-Forwarded-For and -Proto only of the proxies named in the settings."""
 
-    def initialize(self, request_callback: web.Application, trusted_proxies: tuple[str, ...]) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, request_callback: web.Application, trusted_proxies: tuple[str, ...], tls: ssl.SSLContext | None
+    ) -> None:
         """Sets every bound a peer could otherwise use up: body, headers, idle time."""
         self.trusted_proxies = frozenset(trusted_proxies)
         self.instance = str(request_callback.settings["instance"])
         super().initialize(
             request_callback,
+            ssl_options=tls,
             max_body_size=BODY_BYTES,
             max_header_size=HEADER_BYTES,
             idle_connection_timeout=IDLE_SECONDS,
@@ -140,10 +150,36 @@ class FrontServer(HTTPServer):
         return super().start_request(server_conn, request_conn)
 
 
-def _front(house: House) -> FrontServer:
+def _front(house: House, tls: ssl.SSLContext | None) -> FrontServer:
     application = make_application(house)
     application.settings["log_function"] = log_access
-    return FrontServer(application, house.settings.trusted_proxies)
+    return FrontServer(application, house.settings.trusted_proxies, tls)
+
+
+def _keep_certificate(settings: Settings, tls: ssl.SSLContext) -> None:
+    """Says what is wrong with the certificate, and reads it anew on SIGHUP; connections that are open keep theirs."""
+
+    def look() -> None:
+        line = look_at_certificate(tls, settings.tls_cert)
+        if line:
+            log.warning("%s", line)
+
+    def reload() -> None:
+        try:
+            load_certificate(tls, settings.tls_cert, settings.tls_key)
+        except StartupFailure as failure:
+            log.error("The certificate was not read anew, the one before stays: %s", failure)
+            return
+        log.info("The certificate %s was read anew.", settings.tls_cert)
+        look()
+
+    look()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+
+
+def _address(settings: Settings, claimed: list[socket.socket]) -> str:
+    address = http_address(claimed, settings.host)
+    return address.replace("http:", "https:", 1) if settings.tls_cert else address
 
 
 def log_access(handler: web.RequestHandler) -> None:
@@ -173,25 +209,30 @@ def log_access(handler: web.RequestHandler) -> None:
 
 
 def _announce(settings: Settings, house: House, claimed: list[socket.socket]) -> None:
-    _say(f"HeartLink {__version__} listens on {http_address(claimed, settings.host)}")
+    _say(f"HeartLink {__version__} listens on {_address(settings, claimed)}")
     _say(f"Stored in {house.backend.name}")
     if settings.demo:
         people = ", ".join(f"{username} ({password})" for username, _, password in PEOPLE)
-        _say(f"Demo room {http_address(claimed, settings.host)}/chat/{ROOM_ID}/ for {people}")
+        _say(f"Demo room {_address(settings, claimed)}/chat/{ROOM_ID}/ for {people}")
     if house.setup.made_up:
         username, password = house.setup.made_up
         _say(f"Made the administrator {username} with the password {password} (shown only now: change it)")
     if house.setup.token:
-        link = f"{http_address(claimed, settings.host)}/setup/{house.setup.token}"
+        link = f"{_address(settings, claimed)}/setup/{house.setup.token}"
         _say(f"Nobody is administrator yet; to become it, sign in at {link}")
     _say("Stop with Ctrl-C")
 
 
-async def _look_at_reach(claimed: list[socket.socket], instance: str) -> None:
+async def _look_at_reach(claimed: list[socket.socket], instance: str, *, is_tls: bool) -> None:
     """Warns when somebody else answers where this server is looked for; beside the requests, so that none waits."""
     addresses = [str(sock.getsockname()[0]) for sock in claimed]
-    for line in await check_reach(addresses, claimed[0].getsockname()[1], instance):
-        logging.getLogger("heartlink.server").warning("%s", line)
+    tls = None
+    if is_tls:
+        # Whom one reaches is asked here, not whether browsers believe the certificate.
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    for line in await check_reach(addresses, claimed[0].getsockname()[1], instance, tls):
+        log.warning("%s", line)
 
 
 async def _drain(settings: Settings, house: House, server: FrontServer, stop: StopRequest) -> None:

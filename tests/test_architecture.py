@@ -27,6 +27,7 @@ RANKS = {
     "heartlink.doctor": 1,
     "heartlink.tasks": 0,
     "heartlink.tallies": 0,
+    "heartlink.tls": 0,
     "heartlink.refusals": 0,
     "heartlink.protocol": 1,
     "heartlink.rights": 1,

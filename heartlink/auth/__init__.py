@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heartlink.auth.door import SESSION_COOKIE, Credential, Doorkeeper, find_credential, subprotocols
+from heartlink.auth.door import SESSION_COOKIE, Credential, Doorkeeper, find_credential, is_private_name, subprotocols
 from heartlink.auth.sessions import Auth, SignedIn
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "Doorkeeper",
     "SignedIn",
     "find_credential",
+    "is_private_name",
     "subprotocols",
 ]

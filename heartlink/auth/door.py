@@ -125,6 +125,12 @@ def _bare_host(host: str) -> str:
     return name.rstrip(".")
 
 
+def is_private_name(host: str) -> bool:
+    """Whether a Host is an address or a name of this machine itself, and no name that others know it by."""
+    name = _bare_host(host)
+    return _is_loopback_name(name) or _is_address(name)
+
+
 def _is_loopback_name(name: str) -> bool:
     return is_loopback(name) or name.endswith(".localhost")
 

@@ -250,6 +250,15 @@ class Settings:
     metrics_token: str = setting(
         "", "What a reader of /metrics must send as bearer token; without one, this machine itself may.", private=True
     )
+    tls_cert: str = setting("", "Certificate in PEM form, with those above it; the server then speaks https and wss.")
+    tls_key: str = setting("", "Key of that certificate, in PEM form, without a passphrase.")
+    hsts_seconds: int = setting(
+        15_552_000,
+        "How long browsers shall insist on https, told to those that came by it under a host name.",
+        unit="seconds, 0 = not told",
+        low=0,
+        high=63_072_000,
+    )
     trusted_proxies: tuple[str, ...] = setting(
         (),
         "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tornado import web
 
-from heartlink.auth import SESSION_COOKIE, SignedIn, find_credential
+from heartlink.auth import SESSION_COOKIE, SignedIn, find_credential, is_private_name
 from heartlink.errors import (
     Refusal,
     StoreUnavailable,
@@ -92,7 +92,15 @@ class BaseHandler(web.RequestHandler):
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "same-origin")
+        if self.is_https:
+            self._insist_on_https()
         self._let_listed_origins_read()
+
+    def _insist_on_https(self) -> None:
+        """Let browsers come by https only, from now on; on this machine's own names others may be served without."""
+        seconds = self.house.settings.hsts_seconds
+        if seconds and not is_private_name(self.request.host):
+            self.set_header("Strict-Transport-Security", f"max-age={seconds}")
 
     def _let_listed_origins_read(self) -> None:
         """Let pages of allowed origins read answers; they send tokens, cookies stay with this host (CORS)."""
