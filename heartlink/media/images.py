@@ -143,6 +143,8 @@ def _turn_upright(path: Path, mime: str, turn: Image.Transpose) -> None:
         options = _saving(image, mime, is_sideways=turn in [_TURNS[number] for number in _SIDEWAYS])
         buffer = io.BytesIO()
         try:
+            # As it is stored: on the way through red, green and blue, light and colours would be clipped.
+            image.draft("YCbCr", None)
             image.transpose(turn).save(buffer, _FORMATS[mime], **options)
         except MemoryError:
             raise

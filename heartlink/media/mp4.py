@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from heartlink.media.facts import CLEANED_SUFFIX, Finding, Unreadable
+from heartlink.media.fragments import Fragments
 
 BOXES_LIMIT: Final = 100_000
 BLANK_BYTES: Final = 1 << 20
+CONTENT_BYTES: Final = 256 << 10
+"""What is read of one box: the samples of one fragment are told in it, and a fragment is some seconds."""
 
-_ENTERED: Final = frozenset([b"moov", b"trak", b"mdia", b"mvex"])
+_ENTERED: Final = frozenset([b"moov", b"trak", b"mdia", b"mvex", b"moof", b"traf"])
+_READ: Final = frozenset(
+    [b"mvhd", b"mehd", b"tkhd", b"hdlr", b"mdhd", b"trex", b"tfhd", b"tfdt", b"trun"],
+)
 # Users' data, iTunes' and QuickTime's metadata, XMP: the place, the device, names, covers.
 _BLANKED: Final = frozenset([b"udta", b"meta", b"uuid"])
-_CONTENT_BYTES: Final = 96
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class _Movie:
     timescale: int = 0
     size: tuple[int, int] = (0, 0)
     blanks: list[tuple[int, int]] = field(default_factory=list)
+    fragments: Fragments = field(default_factory=Fragments)
 
 
 def look_at_mp4(path: Path) -> Finding:
@@ -44,7 +50,7 @@ def look_at_mp4(path: Path) -> Finding:
         mime="video/mp4" if is_video else "audio/mp4",
         width=width or None,
         height=height or None,
-        duration_seconds=movie.seconds,
+        duration_seconds=movie.seconds or movie.fragments.seconds,
         is_cleaned=bool(movie.blanks),
     )
 
@@ -74,18 +80,19 @@ def _note(movie: _Movie, name: bytes, start: int, content: int, end: int, file: 
         # An empty one tells nothing, and what was blanked before is called otherwise.
         movie.blanks.append((start, end))
         return
-    if name not in (b"mvhd", b"mehd", b"tkhd", b"hdlr"):
+    if name not in _READ:
         return
     file.seek(content)
-    octets = file.read(min(_CONTENT_BYTES, end - content))
+    octets = file.read(min(CONTENT_BYTES, end - content))
+    movie.fragments.note(name, octets)
     is_long = octets[:1] == b"\x01"
     if name == b"hdlr":
         movie.handlers.add(octets[8:12])
     elif name == b"tkhd":
-        _note_size(movie, octets[88:] if is_long else octets[76:], octets[52:88] if is_long else octets[40:76])
+        _note_size(movie, octets[88:96] if is_long else octets[76:84], octets[52:88] if is_long else octets[40:76])
     elif name == b"mehd":
         _note_duration(movie, octets[4:12] if is_long else octets[4:8])
-    else:
+    elif name == b"mvhd":
         movie.timescale = int.from_bytes(octets[20:24] if is_long else octets[12:16], "big")
         _note_duration(movie, octets[24:32] if is_long else octets[16:20])
 

@@ -71,12 +71,12 @@ class Worker:
         """Whether it has ended or done its share."""
         return self._process.returncode is not None or self._jobs >= JOBS_PER_WORKER
 
-    async def work(self, job: Job) -> Finding:
-        """What it finds; raises WorkerLost, and TimeoutError after ``JOB_SECONDS``."""
+    async def work(self, job: Job, limit_seconds: float) -> Finding:
+        """What it finds; raises WorkerLost, and TimeoutError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._jobs += 1
-        async with asyncio.timeout(JOB_SECONDS):
+        async with asyncio.timeout(limit_seconds):
             try:
                 self._process.stdin.write(msgspec.json.encode(job) + b"\n")
                 await self._process.stdin.drain()
@@ -101,7 +101,8 @@ class Worker:
 class WorkerPool:
     """Hands files to workers, which are started when there is something to do."""
 
-    def __init__(self, workers: int = WORKERS) -> None:
+    def __init__(self, workers: int = WORKERS, job_seconds: float = JOB_SECONDS) -> None:
+        self._job_seconds = job_seconds
         self._turns = asyncio.Semaphore(workers)
         self._free: list[Worker] = []
         self._all: set[Worker] = set()
@@ -122,7 +123,7 @@ class WorkerPool:
                     with contextlib.suppress(WorkerLost):
                         return await self._run_once(job)
         except TimeoutError:
-            logger.warning("a file took more than %d seconds to look into", JOB_SECONDS)
+            logger.warning("a file took more than %g seconds to look into", self._job_seconds)
         finally:
             self._waiting -= 1
         return TOO_HARD
@@ -130,7 +131,7 @@ class WorkerPool:
     async def _run_once(self, job: Job) -> Finding:
         worker = self._free.pop() if self._free else await self._start()
         try:
-            finding = await worker.work(job)
+            finding = await worker.work(job, self._job_seconds)
         except BaseException:
             # Also when nobody waits for the answer any more: it must not be taken for the next one.
             await self._end(worker)
@@ -151,6 +152,11 @@ class WorkerPool:
     async def _end(self, worker: Worker) -> None:
         await asyncio.shield(worker.end())
         self._all.discard(worker)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes there are."""
+        return [worker.pid for worker in self._all]
 
     async def close(self) -> None:
         """End every worker; what they were at is refused. Safe to call twice."""

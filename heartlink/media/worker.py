@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -72,5 +73,6 @@ def look(job: Job) -> Finding:
     except (Unreadable, ValueError, IndexError):
         finding = Finding()
     for suffix in (CLEANED_SUFFIX, THUMBNAIL_SUFFIX):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + suffix).unlink()
     return finding
