@@ -4,6 +4,7 @@ from heartlink.files.depot import Depot
 from heartlink.files.incoming import Incoming, Uploads
 from heartlink.files.publisher import Wish
 from heartlink.files.quotas import Quotas
+from heartlink.files.resumable import Resumables, Upload, Writing
 from heartlink.files.transfers import Transfer, Transfers
 
-__all__ = ["Depot", "Incoming", "Quotas", "Transfer", "Transfers", "Uploads", "Wish"]
+__all__ = ["Depot", "Incoming", "Quotas", "Resumables", "Transfer", "Transfers", "Upload", "Uploads", "Wish", "Writing"]

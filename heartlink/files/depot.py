@@ -11,6 +11,7 @@ from heartlink.files.gate import Gate
 from heartlink.files.incoming import Uploads
 from heartlink.files.publisher import Publisher
 from heartlink.files.quotas import Quotas
+from heartlink.files.resumable import Resumables
 from heartlink.files.spool import Spool
 from heartlink.files.transfers import Transfers
 from heartlink.media import Inspector
@@ -64,4 +65,14 @@ class Depot:
             uploads_per_user=settings.uploads_per_user,
         )
         publisher = Publisher(spool, self._files, self.keeper, self.quotas, inspector, talk, clock=self._clock)
-        return Uploads(spool, gate, transfers, publisher, live_rooms, spawn=self._spawn)
+        resumables = Resumables(
+            spool,
+            gate,
+            transfers,
+            publisher,
+            live_rooms,
+            clock=self._clock,
+            spawn=self._spawn,
+            keep_hours=settings.upload_hours,
+        )
+        return Uploads(spool, gate, transfers, publisher, live_rooms, resumables, spawn=self._spawn)

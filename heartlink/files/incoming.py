@@ -12,6 +12,7 @@ from heartlink.errors import Refusal, draining
 from heartlink.files.gate import Gate
 from heartlink.files.publisher import Publisher, Wish
 from heartlink.files.quotas import Reservation
+from heartlink.files.resumable import Resumables
 from heartlink.files.spool import Draft, Spool
 from heartlink.files.transfers import Transfer, Transfers
 from heartlink.model import Identity, RoomId, StoredMessage
@@ -22,7 +23,7 @@ SUFFIX: Final = ".post"
 
 
 class Uploads:
-    """Uploads in one request each."""
+    """Uploads in one request each; beside them those that can be gone on with."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class Uploads:
         transfers: Transfers,
         publisher: Publisher,
         live_rooms: LiveRooms,
+        resumables: Resumables,
         *,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
@@ -39,15 +41,18 @@ class Uploads:
         self.transfers = transfers
         self.publisher = publisher
         self.live_rooms = live_rooms
+        self.resumables = resumables
         self.spawn = spawn
 
     async def open(self) -> None:
-        """Make the spool."""
+        """Make the spool, and learn what a restart has left in it."""
         self.spool.open()
+        await self.resumables.open()
 
     async def close(self) -> None:
         """End what is running, and let go of the spool."""
         self.transfers.end_all(draining())
+        await self.resumables.close()
         await asyncio.get_running_loop().run_in_executor(None, self.spool.close)
 
     async def begin(

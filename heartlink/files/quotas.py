@@ -36,6 +36,10 @@ class Quotas:
         reservation.grow_to(length)
         return reservation
 
+    def hold(self, user_id: UserId, length: int) -> Reservation:
+        """Set so much aside again that was before a restart, whatever else there is."""
+        return Reservation(self, user_id, length)
+
     async def _load(self, user_id: UserId) -> None:
         if not self._user_bytes:
             return
@@ -73,10 +77,11 @@ class Quotas:
 class Reservation:
     """Bytes set aside for one upload, until it is released."""
 
-    def __init__(self, quotas: Quotas, user_id: UserId) -> None:
+    def __init__(self, quotas: Quotas, user_id: UserId, held: int = 0) -> None:
         self._quotas = quotas
         self._user_id = user_id
-        self._bytes = 0
+        self._bytes = held
+        quotas._reserved[user_id] += held
 
     def grow_to(self, length: int) -> None:
         """It has become longer than was said; raises ``quota_exceeded``."""

@@ -107,6 +107,7 @@ class Draft:
         self._written = offset
         self._file: int | None = None
         self._flight: asyncio.Future[None] | None = None
+        self._turn = asyncio.Lock()
 
     async def write(self, data: bytes) -> None:
         """Append; raises the Refusal ``disk_full`` when that fails, perhaps of what was given before."""
@@ -114,22 +115,24 @@ class Draft:
         self._gathered_bytes += len(data)
         self.length += len(data)
         if self._gathered_bytes >= WRITE_BYTES:
-            await self._land()
-            self._take_off(sync=False)
+            async with self._turn:
+                await self._land()
+                self._take_off(sync=False)
 
     async def sync(self) -> int:
         """Have everything on the disk; the length that is there."""
-        await self._land()
-        self._take_off(sync=True)
-        await self._land()
+        async with self._turn:
+            await self._land()
+            self._take_off(sync=True)
+            await self._land()
         return self.synced
 
     async def close(self) -> None:
         """Let go of the file; what was not yet written is lost. Safe to call twice."""
-        self._gathered.clear()
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            await asyncio.gather(flight, return_exceptions=True)
+        async with self._turn:
+            self._gathered.clear()
+            if self._flight is not None:
+                await asyncio.gather(self._flight, return_exceptions=True)
         if self._file is not None:
             file, self._file = self._file, None
             await self._spool.do(lambda: os.close(file))

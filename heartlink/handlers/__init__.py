@@ -31,6 +31,7 @@ from heartlink.handlers.questions import QUESTION_ROUTES
 from heartlink.handlers.rooms import ROOM_ROUTES
 from heartlink.handlers.setup import SETUP_ROUTES
 from heartlink.handlers.sockets import SOCKET_ROUTES, UnknownSocketHandler
+from heartlink.handlers.tus import TUS_ROUTES
 from heartlink.handlers.uploads import UPLOAD_ROUTES
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ REST_ROUTES: Final = [
     *ROOM_ROUTES,
     *MESSAGE_ROUTES,
     *MODERATION_ROUTES,
-    *DOWNLOAD_ROUTES,
     *UPLOAD_ROUTES,
+    *TUS_ROUTES,
     *DOWNLOAD_ROUTES,
     *QUESTION_ROUTES,
     *POLICY_ROUTES,

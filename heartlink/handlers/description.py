@@ -33,6 +33,7 @@ PARAMETER_NAMES: Mapping[str, str] = {
     "members": "user_id",
     "messages": "message_id",
     "files": "file_id",
+    "uploads": "upload_id",
     "reactions": "emoji",
     "mutes": "user_id",
     "bans": "user_id",
