@@ -33,7 +33,6 @@ from heartlink.demo import furnish
 from heartlink.diagnosis import Diagnosis
 from heartlink.dispatch import ChatDispatcher, DoctorDispatcher, PermissionDispatcher
 from heartlink.errors import Refusal, StartupFailure, StoreFault
-from heartlink.files import Transfers
 from heartlink.files import Depot, Transfers, Uploads
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
@@ -260,6 +259,7 @@ class House:
         )
         stack.push_async_callback(self.uploads.close)
         await self.uploads.open()
+        self.tasks.keep(self.depot.sweep.watch)
 
     def _furnish_streams(self) -> None:
         """After the chat, so that rooms follow a commit before people are told of it."""

@@ -114,7 +114,7 @@ class FileKeeper:
         )
         self.busy.add(copy.id)
         try:
-            async with self._holding(shown.blob):
+            async with self.holding(shown.blob):
                 # The last message that showed it may have gone while it was this one's turn.
                 await self._shown(live, shown.id)
                 await self._files.put(copy)
@@ -176,11 +176,20 @@ class FileKeeper:
         if (file.room_id, message_id) in self._gone:
             await self.remove(file)
 
-    async def remove(self, file: StoredFile) -> None:
+    async def remove(self, file: StoredFile, *, even_busy: bool = True) -> None:
         """Remove a row, and its bytes unless another row has them; safe to call again."""
-        async with self._holding(file.blob):
-            if await self._files.remove(file):
+        async with self.holding(file.blob):
+            if (even_busy or file.id not in self.busy) and await self._files.remove(file):
                 self._charge.kept(file.owner_id, -file.size - file.thumbnail_bytes)
+
+    async def remove_unowned(self, blob: str) -> None:
+        """Remove bytes that belong to no row and to nobody who is about to make one."""
+        if FileId(blob) in self.busy:
+            return
+        async with self.holding(blob):
+            if not await self._files.shows(blob) and FileId(blob) not in self.busy:
+                logger.info("bytes %s belong to no file and are removed", blob)
+                await self._files.remove_bytes(blob)
 
     # Messages that were deleted
 
@@ -211,7 +220,7 @@ class FileKeeper:
             self._gone.pop(key, None)
 
     @asynccontextmanager
-    async def _holding(self, blob: str) -> AsyncIterator[None]:
+    async def holding(self, blob: str) -> AsyncIterator[None]:
         """Nobody else shares or removes these bytes meanwhile."""
         lock = self._holders.setdefault(blob, asyncio.Lock())
         async with lock:

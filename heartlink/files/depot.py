@@ -13,6 +13,7 @@ from heartlink.files.publisher import Publisher
 from heartlink.files.quotas import Quotas
 from heartlink.files.resumable import Resumables
 from heartlink.files.spool import Spool
+from heartlink.files.sweep import Sweep
 from heartlink.files.transfers import Transfers
 from heartlink.media import Inspector
 from heartlink.settings import Settings
@@ -27,7 +28,9 @@ FOLDER = "uploads"
 
 
 class Depot:
-    """What is needed before anybody can talk of files, and then what takes them in."""
+    """What is needed before anybody can talk of files, and then what takes them in and looks after them."""
+
+    sweep: Sweep
 
     def __init__(
         self, settings: Settings, files: Files, messages: Messages, *, clock: Callable[[], int], spawn: Spawn
@@ -36,6 +39,7 @@ class Depot:
         self.keeper = FileKeeper(files, messages, self.quotas, clock=clock, spawn=spawn)
         self._settings = settings
         self._files = files
+        self._messages = messages
         self._clock = clock
         self._spawn = spawn
 
@@ -74,5 +78,13 @@ class Depot:
             clock=self._clock,
             spawn=self._spawn,
             keep_hours=settings.upload_hours,
+        )
+        self.sweep = Sweep(
+            self._files,
+            self._messages,
+            self.keeper,
+            resumables,
+            clock=self._clock,
+            is_store_up=lambda: health.is_up,
         )
         return Uploads(spool, gate, transfers, publisher, live_rooms, resumables, spawn=self._spawn)

@@ -129,11 +129,12 @@ class Publisher:
             thumbnail_bytes=0 if thumbnail is None else thumbnail.stat().st_size,
         )
         try:
-            is_new = await self._files.get(file_id) is None
-            await self._files.put(file)
-            if is_new:
-                self._quotas.kept(user.id, file.size + file.thumbnail_bytes)
-            await self._files.put_bytes(file.blob, content, thumbnail)
+            async with self._keeper.holding(file.blob):
+                is_new = await self._files.get(file_id) is None
+                await self._files.put(file)
+                if is_new:
+                    self._quotas.kept(user.id, file.size + file.thumbnail_bytes)
+                await self._files.put_bytes(file.blob, content, thumbnail)
         except StoreFault:
             self._quotas.doubt(user.id)
             raise not_saved() from None

@@ -52,7 +52,8 @@ class DownloadHandler(JsonHandler):
 
     async def _find(self, file_id: str) -> StoredFile | None:
         is_id = len(file_id) <= FILE_ID_CHARS and file_id.isascii() and file_id.isprintable()
-        return await self.house.files.get(FileId(file_id)) if is_id else None
+        file = await self.house.files.get(FileId(file_id)) if is_id else None
+        return None if file is None or self.house.depot.keeper.is_gone(file) else file
 
     def _unknown(self) -> Refusal:
         # The same for a file that does not exist and for one of other people's rooms.

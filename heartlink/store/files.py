@@ -18,12 +18,19 @@ from heartlink.store.tables import FILES
 PAGE = 500
 """Rows read at a time."""
 
+THUMBNAIL = "-thumbnail"
+
 _decoder = msgspec.json.Decoder(StoredFile)
 
 
 def thumbnail_blob(blob: str) -> str:
     """The id of the blob that is the thumbnail of another one."""
-    return f"{blob}-thumbnail"
+    return f"{blob}{THUMBNAIL}"
+
+
+def content_blob(blob: str) -> str:
+    """The id of the content to which a blob belongs: its own, or that of which it is the thumbnail."""
+    return blob.removesuffix(THUMBNAIL)
 
 
 def _document(file: StoredFile) -> Document:
