@@ -398,6 +398,7 @@ async def test_connections_are_listed(serve: Serve) -> None:
     room = await ann.opens(name="Tea")
     chat = await ann.sits_in(room)
     await server.stranger().listens()
+    await chat.hears("user_joined")
     listed = await does(root, "GET", "/api/connections")
     first, second = listed["connections"]
     assert listed["total"] == 2

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from heartlink.handlers import routes
+from heartlink.model import UserId
 from heartlink.protocol import CHAT_COMMANDS, DOCTOR_COMMANDS, PERMISSION_COMMANDS
 from tests.actors import PASSWORD, Chair, Person, Server
 from tests.administrators import administrator, does, grants
@@ -150,6 +151,10 @@ REST = [
     Row("POST", "/api/audit/{version}/undo", MAKERS, {}),
     Row("GET", "/api/admin/users", MANAGERS),
     Row("GET", "/api/connections", MANAGERS),
+    Row("DELETE", "/api/connections/{connection_id}", (401, 403, 403, 204)),
+    Row("GET", "/api/connections/{connection_id}/recording", MANAGERS),
+    Row("GET", "/api/me/connections", SIGNED_IN),
+    Row("GET", "/api/me/connections/{connection_id}/recording", (401, 404, 200, 404), about="of the member's"),
     Row("POST", "/api/notifications", (401, 403, 403, 202), {"message": "hi", "priority": "low"}),
     Row("POST", "/api/cache-invalidations", (401, 403, 403, 202), {"keys": ["x"]}),
 ]
@@ -241,6 +246,7 @@ class Stage:
             "key": self._new_key,
             "grant_id": self._new_grant,
             "version": self._new_version,
+            "connection_id": self._new_connection,
             "emoji": self._emoji,
             "file_id": self._new_file,
             "upload_id": self._new_name,
@@ -288,6 +294,11 @@ class Stage:
     async def _new_file(self, path: str) -> str:
         room = await self._new_room(path)
         return (await filed(self.server, room, self._owner, b"content", thumbnail=b"small")).id
+
+    async def _new_connection(self, path: str) -> str:
+        member = self.people["member"]
+        await member.listens()
+        return self.server.house.hub.connections_of(UserId(member.id))[-1].id
 
     async def _emoji(self, path: str) -> str:
         return "👍"

@@ -10,6 +10,7 @@ import tornado.locale
 
 from heartlink.handlers.accounts import ACCOUNT_ROUTES
 from heartlink.handlers.base import ApiNotFoundHandler, Application
+from heartlink.handlers.connections import CONNECTION_ROUTES
 from heartlink.handlers.description import Route
 from heartlink.handlers.doctor import DOCTOR_AMONG_FILES, DOCTOR_PAGES, DOCTOR_ROUTES, DOCTOR_SOCKETS
 from heartlink.handlers.echo import EchoSocketHandler
@@ -61,6 +62,7 @@ REST_ROUTES: Final = [
     *QUESTION_ROUTES,
     *POLICY_ROUTES,
     *OVERSIGHT_ROUTES,
+    *CONNECTION_ROUTES,
 ]
 
 DESCRIBING: Final = (RoutesHandler, OpenApiHandler, AsyncApiHandler)

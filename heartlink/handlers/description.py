@@ -46,6 +46,7 @@ PARAMETER_NAMES: Mapping[str, str] = {
     "grants": "grant_id",
     "audit": "version",
     "setup": "token",
+    "connections": "connection_id",
     "permissions": "user_id",
 }
 """How the variable part behind a word of an address is called."""

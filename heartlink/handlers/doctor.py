@@ -168,7 +168,7 @@ class DoctorSocketHandler(SocketHandler):
     def opened(self, connection: Connection) -> None:
         """Count the connection in and greet it."""
         house, identity = self.house, self.identity
-        house.hub.register(connection, self.client_address, identity)
+        house.hub.register(connection, self.client_address, identity, self.route)
         peer = DoctorPeer(connection, identity.user if identity else None, house.make_bucket())
         connection.context = peer
         if identity is not None and not house.auth.is_current(identity):

@@ -1,8 +1,8 @@
-"""What administrators see and send: previews, audit and undo, accounts, connections, notifications (PROTOCOL 5)."""
+"""What administrators see and send: previews, audit and undo, accounts, notifications (PROTOCOL 5)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -16,7 +16,7 @@ from heartlink.diagnosis import DoctorPeer
 from heartlink.errors import not_found
 from heartlink.handlers.base import Operation, describe
 from heartlink.handlers.policy import CHANGE_ERRORS, PolicyHandler
-from heartlink.protocol import MAX_INTEGER, iso
+from heartlink.protocol import MAX_INTEGER
 
 LISTED_PEOPLE = 200
 LISTED_PEOPLE_BY_DEFAULT = 50

@@ -248,13 +248,13 @@ class Settings:
         6, "How long a typing mark stays without being renewed.", unit="seconds", low=0.1, high=60
     )
     metrics_token: str = setting(
-        "", "What a reader of /metrics must send as bearer token; without one, this machine itself may.", private=True
+        "", "Bearer token for /metrics; without one this machine itself may read it.", private=True
     )
-    tls_cert: str = setting("", "Certificate in PEM form, with those above it; the server then speaks https and wss.")
-    tls_key: str = setting("", "Key of that certificate, in PEM form, without a passphrase.")
+    tls_cert: str = setting("", "Certificate with its chain, a PEM file; the server then speaks https.")
+    tls_key: str = setting("", "Key of that certificate, a PEM file without a passphrase.")
     hsts_seconds: int = setting(
         15_552_000,
-        "How long browsers shall insist on https, told to those that came by it under a host name.",
+        "How long browsers that came by https shall insist on it.",
         unit="seconds, 0 = not told",
         low=0,
         high=63_072_000,
