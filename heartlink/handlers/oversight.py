@@ -10,8 +10,6 @@ from heartlink.administration import AUDIT_LIMIT, CHANGES_LIMIT, NOTIFY, Body, W
 from heartlink.administration.notices import Priority
 from heartlink.administration.previews import PreviewReply
 from heartlink.administration.views import AuditEntry, PersonView
-from heartlink.chat import Peer
-from heartlink.connection import Arrival, Connection
 from heartlink.diagnosis import DoctorPeer
 from heartlink.errors import not_found
 from heartlink.handlers.base import Operation, describe
@@ -21,7 +19,6 @@ from heartlink.protocol import MAX_INTEGER
 LISTED_PEOPLE = 200
 LISTED_PEOPLE_BY_DEFAULT = 50
 AUDIT_BY_DEFAULT = 50
-LISTED_CONNECTIONS = 1000
 MESSAGE_CHARS = 2000
 RECEIVERS_LIMIT = 10_000
 KEYS_LIMIT = 1000
@@ -72,29 +69,6 @@ class SentReply(msgspec.Struct, frozen=True):
     """To how many open streams it went; nothing is kept for those who are away."""
 
     sent_to: int
-
-
-class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One open socket: whose, from where, since when, to what; and what waits in its queue."""
-
-    id: str
-    user_id: str | None
-    username: str | None
-    address: str
-    since: str
-    kind: Literal["chat", "permissions", "doctor"]
-    room_id: str | None
-    queued_frames: int
-    queued_bytes: int
-    bytes_in: int
-    bytes_out: int
-
-
-class ConnectionsReply(msgspec.Struct, frozen=True):
-    """Open sockets, the oldest first; ``total`` counts them all."""
-
-    connections: list[ConnectionView]
-    total: int
 
 
 class PreviewHandler(PolicyHandler):
@@ -235,50 +209,11 @@ class InvalidationsHandler(PolicyHandler):
         self.answer(SentReply(self.house.notices.invalidate(identity, body.keys, body.users)), 202)
 
 
-class ConnectionsHandler(PolicyHandler):
-    """Who is connected."""
-
-    operations = describe(
-        GET=Operation(f"Open sockets, at most {LISTED_CONNECTIONS} of them.", response=ConnectionsReply, errors=(403,))
-    )
-
-    async def get(self) -> None:
-        """Those that are open now."""
-        self.house.administration.need(self.need_identity())
-        hub = self.house.hub
-        self.answer(ConnectionsReply([_shown(*row) for row in hub.arrivals(LISTED_CONNECTIONS)], len(hub)))
-
-
-def _shown(connection: Connection, arrival: Arrival) -> ConnectionView:
-    user = connection.identity.user if connection.identity else None
-    context = connection.context
-    return ConnectionView(
-        id=connection.id,
-        user_id=user.id if user else None,
-        username=user.username if user else None,
-        address=arrival.address,
-        since=iso(arrival.since_ms),
-        kind=_kind_of(context),
-        room_id=context.live.id if isinstance(context, Peer) else None,
-        queued_frames=connection.queued_frames,
-        queued_bytes=connection.queued_bytes,
-        bytes_in=connection.bytes_in,
-        bytes_out=connection.bytes_out,
-    )
-
-
-def _kind_of(context: object) -> Literal["chat", "permissions", "doctor"]:
-    if isinstance(context, Peer):
-        return "chat"
-    return "doctor" if isinstance(context, DoctorPeer) else "permissions"
-
-
 OVERSIGHT_ROUTES = [
     (r"/api/permissions/preview", PreviewHandler, "what changes would mean"),
     (r"/api/audit", AuditHandler, "what was changed, by whom, when and why"),
     (r"/api/audit/([^/]+)/undo", UndoHandler, "take a change back"),
     (r"/api/admin/users", PeopleHandler, "accounts with their roles"),
-    (r"/api/connections", ConnectionsHandler, "who is connected"),
     (r"/api/notifications", NotificationsHandler, "words to people"),
     (r"/api/cache-invalidations", InvalidationsHandler, "what clients shall fetch anew"),
 ]
