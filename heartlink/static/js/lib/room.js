@@ -269,7 +269,8 @@ export class Room extends Emitter {
   /** Back to the newest messages. */
   async showLatest() {
     if (this.timeline.hasNewer) await this.#loadNewest(this.#generation);
-    while (this.timeline.hasNewer) await this.loadNewer();
+    // What was said while they were on their way.
+    while (this.timeline.hasNewer) if ((await this.loadNewer()).length) this.emit("history", null);
   }
 
   /** @returns {Promise<object>} {messages, has_more, searched_to}: messages found by words, newest first */

@@ -8,7 +8,7 @@ const AT_END_PX = 60;
 const MOST_ROWS = 800;
 const ROWS_KEPT = 300;
 const LOAD_OLDER_WITHIN_PX = 700;
-const FAR_IDS = 300;
+const FAR_IDS = 200;
 
 export class Conversation {
   #room;
