@@ -16,6 +16,7 @@ import { Rest } from "./lib/rest.js";
 import { Room } from "./lib/room.js";
 
 export { Backoff } from "./lib/backoff.js";
+export { Calls } from "./lib/call.js";
 export { Emitter } from "./lib/emitter.js";
 export { HeartLinkError } from "./lib/errors.js";
 export { MemoryStorage, Outbox } from "./lib/outbox.js";
@@ -145,8 +146,6 @@ export class HeartLink {
       backoff: this.#options.backoff,
     });
   }
-
-  // calls: `room.on("frame", …)` hears their frames until a module of their own is written.
 
   async #renew() {
     if (this.#renewToken) return this.#renewToken();

@@ -37,6 +37,7 @@ export class HeartLinkError extends Error {
   static fromFrame(frame) {
     return new HeartLinkError(frame.error_code, frame.message, {
       fix: frame.fix,
+      fields: frame.fields ?? null,
       retryAfterSeconds: frame.retry_after ?? null,
       decision_id: frame.decision_id,
     });

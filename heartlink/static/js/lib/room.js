@@ -54,6 +54,8 @@ export class Room extends Emitter {
     this.info = { id, name: "", kind: "group", status: "active" };
     this.capabilities = new Set();
     this.limits = {};
+    /** STUN and TURN servers for calls, as RTCPeerConnection takes them */
+    this.iceServers = [];
     this.timeline = new Timeline();
     this.people = new People(() => this.emit("people", null));
     this.state = { name: "stopped", error: null };
@@ -215,6 +217,11 @@ export class Room extends Emitter {
     this.#socket.send({ type: "online_status", status });
   }
 
+  /** Hands a frame to the open connection as it is: calls are made of these. @returns {boolean} whether there was one */
+  tell(frame) {
+    return this.#socket.send(frame);
+  }
+
   /** What was typed and not sent, kept for this room. */
   get draft() {
     return this.#storage.getItem(`heartlink:draft:${this.#scope}`) ?? "";
@@ -373,6 +380,7 @@ export class Room extends Emitter {
     this.me = { ...this.me, ...frame.user_profile };
     this.info = { ...this.info, ...frame.room };
     this.limits = frame.limits ?? {};
+    this.iceServers = frame.ice_servers ?? [];
     this.people.replace(frame.members ?? []);
     this.#setCapabilities(frame.capabilities ?? []);
     this.emit("room", this.info);
@@ -440,6 +448,7 @@ export class Room extends Emitter {
   }
 
   #refuse(frame) {
+    if (frame.ref?.startsWith("call-")) return;
     const error = HeartLinkError.fromFrame(frame);
     if (frame.client_id && this.outbox.get(frame.client_id)) this.#sender.refuse(frame.client_id, error);
     else this.emit("refused", error);
@@ -484,7 +493,7 @@ export class Room extends Emitter {
       capabilities_changed: (room, frame) => room.#setCapabilities(frame.capabilities),
       access_revoked: (room, frame) => room.#remember("revoked", frame),
       room_ended: (room, frame) => room.#remember("ended", frame),
-      // Calls (video_call_invite, call_created, video_call_status, call_signal) are heard through `frame` until they have a place here.
+      // Calls (video_call_invite, call_created, video_call_status, call_signal) are heard through `frame` by `Calls`.
     };
   }
 }

@@ -1,5 +1,6 @@
 /** The chat page: puts the room, the conversation, the composer, the people and the line together. */
 import { Attention } from "./attention.js";
+import { wireCalls } from "./call.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { pickEmoji } from "./emoji.js";
@@ -45,6 +46,7 @@ const attention = new Attention(room);
 const refusals = new Refusals(room, composer);
 new Gallery(room, conversation);
 new PeoplePanel(room);
+wireCalls(room);
 new SearchPanel(room, conversation);
 new VoiceButton(room, composer);
 wireSettings(room);

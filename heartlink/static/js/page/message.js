@@ -1,4 +1,5 @@
 /** Draws one message, stored or still on its way. What a user wrote only ever becomes text nodes. */
+import { callLine } from "./call_line.js";
 import { fewEmoji } from "./emoji_text.js";
 import { drawFile } from "./media.js";
 import { drawPendingFile } from "./pending.js";
@@ -62,6 +63,7 @@ function belongsTo(previous, message) {
 function bubble(message, around) {
   if (message.deleted)
     return el("div", { class: "bubble" }, el("p", { class: "text tombstone" }, t("message deleted")));
+  if (message.call) return callLine(message, around);
   if (message.file) return fileBubble(message, around);
   const emoji = message.reply_to ? 0 : fewEmoji(message.content);
   const more = emoji ? { class: "text emoji-only", data: { count: emoji } } : { class: "text" };
