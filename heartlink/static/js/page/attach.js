@@ -1,5 +1,5 @@
 /** Files to be sent: chosen, dropped, pasted or taken with the camera; a tray above the words until they go. */
-import { fileName, fileTile, sizeText } from "./media.js";
+import { bytesText, fileName, fileTile, sizeText } from "./media.js";
 import { keepPreview, measure } from "./previews.js";
 import { el, explain, iconButton, t, toast } from "./ui.js";
 
@@ -68,7 +68,9 @@ export class Attachments {
   #isTaken(file) {
     const most = this.#room.limits.upload_bytes;
     if (!most || file.size <= most) return true;
-    const values = { name: file.name, size: sizeText(file.size), most: sizeText(most) };
+    const isClose = sizeText(file.size) === sizeText(most);
+    const [size, limit] = [file.size, most].map((bytes) => (isClose ? bytesText(bytes) : sizeText(bytes)));
+    const values = { name: file.name, size, most: limit };
     toast(
       t("“{name}” is too large: {size}.", values),
       t("Files may have up to {most}. Make it smaller, or share a link to it.", values),

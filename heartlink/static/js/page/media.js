@@ -23,6 +23,10 @@ export function sizeText(bytes) {
   }).format(bytes / 1024 ** step);
 }
 
+/** @returns {string} all of them: for two sizes that are nearly the same */
+export const bytesText = (bytes) =>
+  new Intl.NumberFormat(language, { style: "unit", unit: "byte", unitDisplay: "long" }).format(bytes);
+
 /** The room's own files only: an address from elsewhere is none. */
 export const isOwnAddress = (url) => /^\/(?!\/)/.test(url ?? "");
 
