@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import ssl
 import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
@@ -20,6 +22,7 @@ Head = Callable[[str], str]
 Frame = Callable[[str, Direction, bytes], bytes | None]
 
 TEXT = 1
+CERTIFICATES = Path(__file__).parents[1] / "certificates"
 START_SECONDS = 30
 
 
@@ -52,10 +55,15 @@ class BrokenProxy:
         answer: Head = lambda head: head,
         cut_seconds: float = 0,
         delay_seconds: float = 0,
+        tls: bool = False,
     ) -> None:
         self._upstream = port
         self._head, self._frame, self._answer = head, frame, answer
         self._cut_seconds, self._delay_seconds = cut_seconds, delay_seconds
+        self._tls: ssl.SSLContext | None = None
+        if tls:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(CERTIFICATES / "localhost.pem", CERTIFICATES / "localhost.key")
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,7 +72,7 @@ class BrokenProxy:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> BrokenProxy:
         self._thread.start()
@@ -88,7 +96,7 @@ class BrokenProxy:
 
     async def _serve(self) -> None:
         self._stopped = asyncio.Event()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stopped.wait()

@@ -2,14 +2,14 @@
 import { wireConsole } from "./doctor_console.js";
 import { drawResult, drawStep, drawSummary, roomForm } from "./doctor_drawing.js";
 import { checkIdle } from "./doctor_idle.js";
-import { ask, isOfType, Probe, ProbeFailure } from "./doctor_probe.js";
+import { ask, isOfType, PATIENCE_MS, Probe, ProbeFailure } from "./doctor_probe.js";
 import { reportText } from "./doctor_report.js";
 import { DOCTOR } from "./doctor_routes.js";
 import { STEPS } from "./doctor_steps.js";
 import { failed } from "./doctor_verdicts.js";
 import { el, link, page, ready, t, toast } from "./ui.js";
 
-const STEP_LIMIT_MS = 15000;
+const STEP_LIMIT_MS = 4 * PATIENCE_MS;
 
 /** What one run has found so far, and the one socket that its checks share. */
 class Visit {

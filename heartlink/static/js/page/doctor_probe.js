@@ -1,6 +1,9 @@
 /** Requests and sockets with a time limit, as the checks need them: nothing here is tried again by itself. */
 
-export const PATIENCE_MS = 4000;
+const MOST_PATIENCE_SECONDS = 60;
+const asked = Number(new URLSearchParams(location.search).get("patience"));
+/** How long anything may take that is asked for; `?patience=` says so in seconds, for a very slow way. */
+export const PATIENCE_MS = 1000 * (asked > 0 ? Math.min(asked, MOST_PATIENCE_SECONDS) : 4);
 const SUBPROTOCOL = "heartlink.v1";
 const SHOWN_CHARS = 200;
 

@@ -177,13 +177,18 @@ async function checkGreeting(visit) {
 
 let refs = 0;
 
-/** Sends a frame and waits for what answers it; once more after a moment when that was too fast. */
+/**
+ * Sends a frame and waits for what answers it; once more after a moment when that was too fast.
+ * @returns {Promise<{answer: object, ms: number}>} ms: there and back
+ */
 async function exchange(probe, frame) {
   for (let attempt = 0; ; attempt += 1) {
     const ref = `d${(refs += 1)}`;
+    const begun = performance.now();
     probe.send({ ...frame, ref });
     const answer = await probe.next((heard) => heard.ref === ref);
-    if (answer.error_code !== "rate_limited" || attempt) return answer;
+    const ms = performance.now() - begun;
+    if (answer.error_code !== "rate_limited" || attempt) return { answer, ms };
     await new Promise((resolve) => setTimeout(resolve, 1000 * (answer.retry_after ?? 1)));
   }
 }
@@ -194,7 +199,7 @@ async function checkEcho(visit, text, remedy = "") {
   const size = new TextEncoder().encode(text).length;
   let answer;
   try {
-    answer = await exchange(socket.probe, { type: "echo", text });
+    ({ answer } = await exchange(socket.probe, { type: "echo", text }));
   } catch (failure) {
     return lost(failure, remedy || cutRemedy());
   }
@@ -223,12 +228,12 @@ async function checkRoundTrip(visit) {
   const samples = [];
   const end = performance.now() + PINGS_MS;
   try {
-    const beat = await exchange(socket.probe, { type: "heartbeat" });
+    const { answer: beat } = await exchange(socket.probe, { type: "heartbeat" });
     if (beat.type !== "heartbeat_response") return failed(explain(beat).sentence, beat.fix);
-    while (samples.length < PINGS && performance.now() < end) {
-      const begun = performance.now();
-      const answer = await exchange(socket.probe, { type: "ping", timestamp: begun });
-      if (answer.type === "pong") samples.push(performance.now() - begun);
+    while (!samples.length || (samples.length < PINGS && performance.now() < end)) {
+      const { answer, ms } = await exchange(socket.probe, { type: "ping", timestamp: samples.length });
+      if (answer.type !== "pong") return failed(explain(answer).sentence, answer.fix);
+      samples.push(ms);
     }
   } catch (failure) {
     return lost(failure, cutRemedy(), { samples });
