@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
@@ -23,6 +22,7 @@ from heartlink.errors import (
     unsupported_data,
 )
 from heartlink.hub import Hub, frame_of
+from heartlink.logs import log_fault
 from heartlink.model import User
 from heartlink.protocol import (
     CHAT_COMMANDS,
@@ -144,11 +144,8 @@ class Dispatcher:
         except Refusal as refusal:
             self._refuse(peer, refusal, Echo.of(command))
         except Exception:
-            # No request stands behind a frame: what its sender quotes is a name for this one mishap.
-            mishap = secrets.token_hex(8)
-            fields = {"request_id": mishap}
-            logger.exception("%s a frame on connection %s failed", mishap, peer.connection.id, extra={"fields": fields})
-            self._refuse(peer, internal_error(mishap), Echo.of(command))
+            fault_id = log_fault(logger, "a frame on connection %s failed", peer.connection.id)
+            self._refuse(peer, internal_error(fault_id), Echo.of(command))
         else:
             if reply is not None:
                 peer.connection.push(frame_of(reply))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -44,6 +45,15 @@ def without_secrets(text: str) -> str:
     for pattern, replacement in SECRETS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def log_fault(logger: logging.Logger, message: str, *arguments: object) -> str:
+    """Log a fault of ours, with the exception at hand, under a new id; returns the id, for the peer to quote."""
+    fault_id = secrets.token_hex(8)
+    is_raised = sys.exc_info()[0] is not None
+    fields = {"request_id": fault_id}
+    logger.error("%s " + message, fault_id, *arguments, exc_info=is_raised, extra={"fields": fields})
+    return fault_id
 
 
 class LineFormatter(logging.Formatter):

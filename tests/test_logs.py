@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from heartlink.logs import LINE_CHARS, LineFormatter, watch_loop, without_secrets
+from heartlink.logs import LINE_CHARS, LineFormatter, log_fault, watch_loop, without_secrets
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
 
@@ -84,3 +84,25 @@ def test_what_nobody_caught_in_the_loop_is_logged_once(caplog: pytest.LogCapture
 
 def _fail() -> None:
     raise ValueError("nobody catches this")
+
+
+def test_a_fault_has_an_id_in_its_line_and_its_record(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("heartlink.test")
+    plain = log_fault(logger, "it %s", "broke")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        raised = log_fault(logger, "it broke again")
+    first, second = caplog.records
+    assert plain != raised and not first.exc_info and second.exc_info
+    assert LineFormatter(as_json=False).format(first).endswith(f"ERROR heartlink.test: {plain} it broke")
+    fields = json.loads(LineFormatter(as_json=True).format(second))
+    assert fields["request_id"] == raised and fields["exception"].endswith("ValueError: broken")
+
+
+def test_fields_of_a_record_stand_in_json_bounded_and_without_secrets() -> None:
+    record = logging.LogRecord("heartlink.test", logging.INFO, "x.py", 1, "asked", (), None)
+    record.fields = {"path": f"/x?token={TOKEN}", "ms": 1.5, "user": None, "host": "x" * 100_000}
+    fields = json.loads(LineFormatter(as_json=True).format(record))
+    assert (fields["path"], fields["ms"]) == ("/x?token=…", 1.5) and "user" not in fields
+    assert len(fields["host"]) == LINE_CHARS

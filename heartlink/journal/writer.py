@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from heartlink.errors import DuplicateKey, Refusal, StoreFault, busy, internal_error, not_saved
 from heartlink.journal.entries import Amend, Post, Published
+from heartlink.logs import log_fault
 from heartlink.model import RoomId, StoredMessage
 from heartlink.rooms import RoomState
 from heartlink.tallies import Tallies
@@ -316,7 +317,10 @@ class Journal:
         for entry, _, _ in reversed(batch):
             entry.attempts += 1
             if entry.attempts > ATTEMPTS:
-                entry.answer(entry, internal_error(), duplicate=False, published=False)
+                fault_id = log_fault(
+                    logger, "an entry of room %r met a number that was taken, again", self.state.room.id
+                )
+                entry.answer(entry, internal_error(fault_id), duplicate=False, published=False)
             else:
                 self._waiting.appendleft(entry)
 
@@ -392,5 +396,4 @@ def _make(entry: Post | Amend, state: RoomState, seq: int, now_ms: int) -> Store
     try:
         return entry.make(state, seq, now_ms)
     except Exception:
-        logger.exception("an entry of room %r could not be made", state.room.id)
-        return internal_error()
+        return internal_error(log_fault(logger, "an entry of room %r could not be made", state.room.id))

@@ -284,9 +284,11 @@ class BaseHandler(web.RequestHandler):
         if isinstance(value, Refusal | web.HTTPError):
             log.debug("%s %s: %s", self.request_id, self._request_summary(), value)
         elif isinstance(value, StoreUnavailable):
-            log.warning("%s %s: the store is unavailable", self.request_id, self._request_summary())
+            extra = {"fields": {"request_id": self.request_id}}
+            log.warning("%s %s: the store is unavailable", self.request_id, self._request_summary(), extra=extra)
         elif value is not None:
-            log.error("%s %s failed", self.request_id, self._request_summary(), exc_info=value)
+            extra = {"fields": {"request_id": self.request_id}}
+            log.error("%s %s failed", self.request_id, self._request_summary(), exc_info=value, extra=extra)
 
     def _request_summary(self) -> str:
         return f"{self.request.method} {without_tokens(self.request.uri or '')} ({self.client_address})"
