@@ -107,6 +107,7 @@ class CrookedProxy(Listener):
     ``own`` are paths (by their beginning) that it answers itself with a status, ``upgrade_status`` is what it
     answers upgrades with, ``location`` where it sends everybody, ``rewrites`` changes the target. After an
     upgrade ``holds`` keeps back all that the server says, ``cut_seconds`` ends the connection.
+    ``thinks_seconds`` is how long it takes for its own answers.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class CrookedProxy(Listener):
         rewrites: Callable[[str], str] = lambda path: path,
         holds: bool = False,
         cut_seconds: float = 0,
+        thinks_seconds: float = 0,
         **more: object,
     ) -> None:
         super().__init__(**more)  # type: ignore[arg-type]
@@ -133,6 +135,7 @@ class CrookedProxy(Listener):
         self._own, self._upgrade_status, self._location = dict(own or {}), upgrade_status, location
         self._upgrade_hangs = upgrade_hangs
         self._rewrites, self._holds, self._cut_seconds = rewrites, holds, cut_seconds
+        self._thinks_seconds = thinks_seconds
 
     async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -142,6 +145,7 @@ class CrookedProxy(Listener):
             await reader.read()
             return
         if status := self._own_status(target, is_upgrade):
+            await asyncio.sleep(self._thinks_seconds)
             writer.write(self._own_answer(status))
             await writer.drain()
             return

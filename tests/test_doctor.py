@@ -118,6 +118,14 @@ async def test_a_proxy_that_lets_one_wait_is_found_out(
     assert (report.found.verdict.code, said in report.found.sentence) == (code, True), words(report)
 
 
+async def test_a_proxy_that_tries_for_a_while_before_it_gives_up_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr("heartlink.doctor.occupants.RECOGNIZE_SECONDS", 0.01)
+    async with CrookedProxy(1, own={"/": 503}, thinks_seconds=0.3) as proxy:
+        report = await report_of(proxy.url)
+    assert report.found.verdict.code == "gateway_down", words(report)
+
+
 async def test_an_honest_proxy_is_healthy(serve: Serve) -> None:
     server = await serve()
     async with CrookedProxy(server.port) as proxy:
@@ -190,45 +198,51 @@ def only_to(question: bytes, answer: bytes) -> Callable[[bytes], bytes | None]:
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 MYSQL = b"J\0\0\0\x0a5.7.44-log\0\x08\0\0\0abcdefgh\0"
 
-STRANGERS: list[tuple[str, Callable[[], Listener], float, str]] = [
+STRANGERS: list[tuple[str, Callable[[], Listener], str]] = [
     (
         "another_program",
         banner(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"),
-        PATIENT_SECONDS,
         "an SSH server (it says 'SSH-2",
     ),
-    ("another_program", banner(b"220 mail.example.org ESMTP Postfix\r\n"), PATIENT_SECONDS, "a mail server (SMTP)"),
-    ("another_program", banner(b"220 (vsFTPd 3.0.3) FTP\r\n"), PATIENT_SECONDS, "an FTP server"),
-    ("another_program", banner(MYSQL), PATIENT_SECONDS, "a MySQL or MariaDB server (it says '5.7.44-log')"),
-    ("another_program", banner(b"* OK IMAP4 ready\r\n"), PATIENT_SECONDS, "an IMAP server"),
-    ("another_program", banner(b"hello, who are you?\n"), PATIENT_SECONDS, "a program that does not speak HTTP"),
-    ("another_program", lambda: Speaker(answer=redis), PATIENT_SECONDS, "a Redis server"),
+    ("another_program", banner(b"220 mail.example.org ESMTP Postfix\r\n"), "a mail server (SMTP)"),
+    ("another_program", banner(b"220 (vsFTPd 3.0.3) FTP\r\n"), "an FTP server"),
+    ("another_program", banner(MYSQL), "a MySQL or MariaDB server (it says '5.7.44-log')"),
+    ("another_program", banner(b"* OK IMAP4 ready\r\n"), "an IMAP server"),
+    ("another_program", banner(b"hello, who are you?\n"), "a program that does not speak HTTP"),
+    ("another_program", lambda: Speaker(answer=redis), "a Redis server"),
     (
         "another_program",
         lambda: Speaker(answer=only_to(b"PING\r\n", b"-NOAUTH Authentication required.\r\n")),
-        PATIENT_SECONDS,
         "a Redis server",
     ),
-    ("another_program", lambda: Speaker(answer=only_to(SSL_REQUEST, b"N")), PATIENT_SECONDS, "a PostgreSQL server"),
+    ("another_program", lambda: Speaker(answer=only_to(SSL_REQUEST, b"N")), "a PostgreSQL server"),
     (
         "another_program",
         web_page(200, b"It looks like you are trying to access MongoDB over HTTP on the native driver port."),
-        PATIENT_SECONDS,
         "a MongoDB server",
     ),
-    ("another_web_server", web_page(404, b"no"), PATIENT_SECONDS, "Apache/2.4.9 answers at http"),
-    ("another_web_server", web_page(200, b"{}", "WSGIServer/0.2"), PATIENT_SECONDS, "/api/routes is answered with 200"),
-    ("silent", Speaker, HASTY_SECONDS, "says nothing"),
-    ("hangs_up", lambda: Speaker(hangs_up=True), PATIENT_SECONDS, "hangs up without a word"),
+    ("another_web_server", web_page(404, b"no"), "Apache/2.4.9 answers at http"),
+    ("another_web_server", web_page(200, b"{}", "WSGIServer/0.2"), "/api/routes is answered with 200"),
+    ("hangs_up", lambda: Speaker(hangs_up=True), "hangs up without a word"),
 ]
 
 
-@pytest.mark.parametrize(("code", "make", "seconds", "said"), STRANGERS)
-async def test_who_else_listens_is_said(code: str, make: Callable[[], Listener], seconds: float, said: str) -> None:
+@pytest.mark.parametrize(("code", "make", "said"), STRANGERS)
+async def test_who_else_listens_is_said(code: str, make: Callable[[], Listener], said: str) -> None:
     async with make() as patient:
-        report = await report_of(patient.url, budget_seconds=seconds)
+        report = await report_of(patient.url)
     assert (report.found.verdict.code, said in report.found.sentence) == (code, True), words(report)
     assert f"process {os.getpid()} (" in report.found.fix, "the port's holder is on this machine"
+
+
+async def test_a_program_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr("heartlink.doctor.occupants.RECOGNIZE_SECONDS", 0.01)
+    monkeypatch.setattr("heartlink.doctor.occupants.PATIENCE_SECONDS", 0.01)
+    async with Speaker() as patient:
+        report = await report_of(patient.url)
+    assert report.found.verdict.code == "silent", words(report)
+    assert "says nothing" in report.found.sentence and f"process {os.getpid()} (" in report.found.fix
 
 
 @pytest.mark.parametrize("status", [404, 200, 501, 400, 426])

@@ -22,6 +22,7 @@ GATEWAY_STATUSES: Final = (502, 503, 504)
 REDIRECTIONS: Final = (301, 302, 303, 307, 308)
 RECOGNIZE_SECONDS: Final = 0.9
 PLAIN_AFTER_SECONDS: Final = 0.35
+PATIENCE_SECONDS: Final = 1.2
 
 
 @dataclass(slots=True)
@@ -117,11 +118,10 @@ class Meeting:
     async def _ask_for_routes(self) -> None:
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(self._answer_seconds):
-                answer = await self._way.get(ROUTES_PATH, with_token=False)
+            answer = await self._first_answer()
         except NotHttp as other:
             raise await self._not_http(other.seen) from None
-        except (OSError, EOFError, TimeoutError):
+        except (OSError, EOFError):
             raise await self._not_http(b"") from None
         self._who.http_ms = 1000 * (time.perf_counter() - began)
         self._who.server = answer.server
@@ -133,6 +133,22 @@ class Meeting:
             return
         self._who.who = answer.server or "another web server"
         raise await self._not_ours(answer)
+
+    async def _first_answer(self) -> Answer:
+        """What a plain GET is answered; raises Found for who is silent, and what else ``Way.get`` raises."""
+        asked = asyncio.create_task(self._way.get(ROUTES_PATH, with_token=False))
+        try:
+            if not (await asyncio.wait({asked}, timeout=self._answer_seconds))[0]:
+                stranger = await recognize(self._way.address, self._target.port, RECOGNIZE_SECONDS * self._pace)
+                if stranger is not SILENT:
+                    raise self._stranger(stranger)
+                # A proxy may try for some seconds to reach what is behind it before it says that it cannot.
+                if not (await asyncio.wait({asked}, timeout=PATIENCE_SECONDS * self._pace))[0]:
+                    raise self._stranger(SILENT)
+            return await asked
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
     async def _instance(self) -> str:
         answer = await self._try("/healthz")
@@ -166,6 +182,8 @@ class Meeting:
         location = answer.headers.get("location", "")
         if answer.status in REDIRECTIONS and not _is_same_place(location, target.origin):
             return Found("moved", origin=target.origin, location=_origin_of(location))
+        if answer.status in GATEWAY_STATUSES:
+            return Found("gateway_down", server=server, status=answer.status)
         for prefix in target.prefixes[1:]:
             below = await self._try(prefix + ROUTES_PATH)
             if below is not None and routes_in(below):
@@ -175,8 +193,6 @@ class Meeting:
         socket_answer = await self._try(SOCKET_PATH)
         if socket_answer is not None and explains(socket_answer):
             return Found("pages_not_forwarded", origin=target.origin, server=server, status=answer.status)
-        if answer.status in GATEWAY_STATUSES:
-            return Found("gateway_down", server=server, status=answer.status)
         status, path = await self._upgrade_status()
         evidence = f"{ROUTES_PATH} is answered with {answer.status}, an upgrade with {status}"
         if target.wants_socket and status != 101:
