@@ -22,6 +22,9 @@ IMAGE_BYTES: Final = 128 << 20
 THUMBNAIL_SIDE: Final = 480
 THUMBNAIL_QUALITY: Final = 80
 UPRIGHT_QUALITY: Final = 92
+UPRIGHT_EFFORT: Final = 2
+"""How hard a PNG or WebP that is turned is packed, of 9 and 6: large ones shall be done in time."""
+
 
 _DISSECTORS: Final = {
     "image/jpeg": dissect_jpeg,
@@ -129,12 +132,14 @@ def _save_thumbnail(image: Image.Image, target: Path) -> None:
 
 def _plain(image: Image.Image) -> Image.Image:
     """The same picture in a mode that can be scaled and saved."""
-    if image.has_transparency_data:
-        return image.convert("RGBA")
+    wanted = "RGBA" if image.has_transparency_data else "RGB"
+    if image.mode == wanted:
+        # To convert is to copy, and the largest have no room for that.
+        return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         # Sixteen bits a sample: the upper eight of them.
         return image.point(lambda value: value / 256).convert("L")
-    return image.convert("RGB")
+    return image.convert(wanted)
 
 
 def _turn_upright(path: Path, mime: str, turn: Image.Transpose) -> None:
@@ -157,9 +162,9 @@ def _saving(image: Image.Image, mime: str, *, is_sideways: bool) -> dict[str, An
     """The options that keep what can be kept."""
     common = {"icc_profile": image.info.get("icc_profile") or b"", "exif": b""}
     if mime == "image/png":
-        return common
+        return {**common, "compress_level": UPRIGHT_EFFORT}
     if mime == "image/webp":
-        return {**common, "quality": UPRIGHT_QUALITY}
+        return {**common, "quality": UPRIGHT_QUALITY, "method": UPRIGHT_EFFORT}
     tables: dict[int, list[int]] = getattr(image, "quantization", {})
     sampling = {1: 0 if is_sideways else 1, 2: 2}.get(_sampling(image), 0)
     kept = [_across(table) if is_sideways else list(table) for _, table in sorted(tables.items())]

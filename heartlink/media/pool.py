@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -52,7 +53,7 @@ class Worker:
     async def start(cls) -> Worker:
         """A fresh process, in a session of its own: Ctrl-C in a terminal is not meant for it."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-c", BOOT, PACKAGE_ROOT),
+            *(sys.executable, "-I", "-c", BOOT, PACKAGE_ROOT, str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +30,9 @@ MEMORY_BYTES: Final = 1280 << 20
 JOB_CPU_SECONDS: Final = 20
 """Processor time for one file."""
 
-FILE_BYTES: Final = 16 << 30
 NICENESS: Final = 5
+
+_SET_PARENT_DEATH_SIGNAL: Final = 1
 
 _READERS: Final[dict[str, Callable[[Path], Finding]]] = {
     "audio/wav": look_at_wav,
@@ -45,11 +48,24 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(NICENESS)
+    _end_with_parent()
     for line in sys.stdin.buffer:
         _grant_time()
         finding = look(msgspec.json.decode(line, type=Job))
         sys.stdout.buffer.write(msgspec.json.encode(finding) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _end_with_parent() -> None:
+    """Let the system end this process with the server, also in the middle of a file.
+
+    Where the system cannot do that the input ends, which is seen after the file.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    # It may have gone before that.
+    if os.getppid() != int(sys.argv[2]):
+        sys.exit()
 
 
 def _grant_time() -> None:
