@@ -106,7 +106,7 @@ function listeners(message) {
   const names = message.listened.map((name) => room.people.byName(name)?.display_name ?? name);
   const shown = names.length > MOST_NAMES ? [...names.slice(0, MOST_NAMES), `+${names.length - MOST_NAMES}`] : names;
   const words = t("heard by {names}", { names: shown.join(", ") });
-  return el("span", { class: "voice-heard", title: names.join(", ") }, icon("ear"), el("span", {}, words));
+  return el("span", { class: "voice-heard", title: names.join(", ") }, icon("headphones"), el("span", {}, words));
 }
 
 /** Tells the server once that it was listened to; after a lost connection, later. */

@@ -5,6 +5,9 @@ const SAMPLE_EVERY_MS = 50;
 const PIECE_MS = 1000;
 const BITS_PER_SECOND = 32_000;
 const WAVEFORM_BARS = 64;
+/** Enough to see how loud it is; a tenth of the memory that the sound itself would take. */
+const LOOKED_AT_HZ = 8000;
+const LOOK_WITHIN_MS = 3000;
 /** Quieter than this is silence, in decibels below the loudest there can be. */
 const FLOOR_DB = -55;
 /** What the browsers make: Opus in WebM or Ogg, AAC in MP4 on Safari. */
@@ -119,8 +122,7 @@ export class Recorder {
     this.#analyser.getFloatTimeDomainData(this.#samples);
     let sum = 0;
     for (const sample of this.#samples) sum += sample * sample;
-    const decibels = 20 * Math.log10(Math.sqrt(sum / this.#samples.length) || 1e-9);
-    return Math.min(1, Math.max(0, 1 - decibels / FLOOR_DB));
+    return levelOf(sum / this.#samples.length);
   }
 
   /** @returns {Promise<{blob: Blob, ending: string, duration: number, waveform: number[]} | null>} null: nothing came */
@@ -128,8 +130,9 @@ export class Recorder {
     await this.#release();
     const blob = new Blob(this.#pieces, { type: this.#kind.mime });
     if (!blob.size) return null;
-    const duration = Math.round(this.#seconds * 100) / 100;
-    return { blob, ending: this.#kind.ending, duration, waveform: waveformOf(this.#levels) };
+    const heard = await lookAt(blob);
+    const duration = Math.round((heard?.duration || this.#seconds) * 100) / 100;
+    return { blob, ending: this.#kind.ending, duration, waveform: waveformOf(heard?.levels ?? this.#levels) };
   }
 
   /** Ends it and forgets what was said. */
@@ -151,6 +154,35 @@ export class Recorder {
     for (const track of this.#stream.getTracks()) track.stop();
     await this.#context?.close().catch(() => {});
     this.#context = null;
+  }
+}
+
+/** @param {number} power the mean of the squares @returns {number} 0: silence, 1: as loud as can be */
+function levelOf(power) {
+  const decibels = 10 * Math.log10(power || 1e-18);
+  return Math.min(1, Math.max(0, 1 - decibels / FLOOR_DB));
+}
+
+/**
+ * What was really recorded: a busy page measures late while it records.
+ * @returns {Promise<{duration: number, levels: number[]} | null>} null where the browser cannot tell, or not in time
+ */
+async function lookAt(blob) {
+  try {
+    const context = new OfflineAudioContext(1, 1, LOOKED_AT_HZ);
+    const late = new Promise((resolve) => setTimeout(resolve, LOOK_WITHIN_MS, null));
+    const sound = await Promise.race([context.decodeAudioData(await blob.arrayBuffer()), late]);
+    if (!sound?.length) return null;
+    const samples = sound.getChannelData(0);
+    const size = Math.max(1, Math.floor(samples.length / WAVEFORM_BARS));
+    const levels = Array.from({ length: Math.min(WAVEFORM_BARS, samples.length) }, (_, bar) => {
+      let sum = 0;
+      for (let index = bar * size; index < (bar + 1) * size; index += 1) sum += samples[index] ** 2;
+      return levelOf(sum / size);
+    });
+    return { duration: sound.duration, levels };
+  } catch {
+    return null;
   }
 }
 
