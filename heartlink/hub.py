@@ -23,6 +23,10 @@ HEARTBEAT_SLOTS: Final = 15
 EXPIRY_WARNING_SECONDS: Final = 60
 """How long before its token ends a socket is told."""
 
+EXPIRIES_PER_CONNECTION: Final = 4
+EXPIRIES_SPARE: Final = 256
+"""With more moments to look at tokens than these, those of connections that are gone are forgotten."""
+
 RECONNECT_FIRST_MS: Final = 200
 RECONNECT_SPREAD_MS: Final = 5
 """On a restart peers are told to come back after the first, plus the second for each of them, at random."""
@@ -191,8 +195,15 @@ class Hub:
         if not self._per_address[address]:
             del self._per_address[address]
         self._unlink(connection)
+        if len(self._expiries) > EXPIRIES_SPARE + EXPIRIES_PER_CONNECTION * len(self._connections):
+            self._forget_expiries()
         if not self._connections:
             self._emptied.set()
+
+    def _forget_expiries(self) -> None:
+        """Let go of those who left long before their tokens end."""
+        self._expiries = [entry for entry in self._expiries if entry[2].state is State.OPEN]
+        heapq.heapify(self._expiries)
 
     def connections_of(self, user_id: UserId) -> list[Connection]:
         """All open connections of a user."""
