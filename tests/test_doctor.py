@@ -235,14 +235,24 @@ async def test_who_else_listens_is_said(code: str, make: Callable[[], Listener],
     assert f"process {os.getpid()} (" in report.found.fix, "the port's holder is on this machine"
 
 
-async def test_a_program_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def busy(heard: bytes) -> bytes:
+    return b"HTTP/1.1 400 Bad Request\r\n\r\n" if heard == b"PING\r\n" else b""
+
+
+@pytest.mark.parametrize(
+    ("code", "make", "said"),
+    [
+        ("silent", Speaker, "says nothing"),
+        ("answer_missing", lambda: Speaker(answer=busy), "an answer for /api/routes does not come"),
+    ],
+)
+async def test_who_says_nothing(monkeypatch: pytest.MonkeyPatch, code: str, make: Any, said: str) -> None:
     monkeypatch.setattr(examination, "ANSWER_SECONDS", 0.01)
-    monkeypatch.setattr("heartlink.doctor.occupants.RECOGNIZE_SECONDS", 0.01)
+    monkeypatch.setattr("heartlink.doctor.occupants.RECOGNIZE_SECONDS", 0.03)
     monkeypatch.setattr("heartlink.doctor.occupants.PATIENCE_SECONDS", 0.01)
-    async with Speaker() as patient:
+    async with make() as patient:
         report = await report_of(patient.url)
-    assert report.found.verdict.code == "silent", words(report)
-    assert "says nothing" in report.found.sentence and f"process {os.getpid()} (" in report.found.fix
+    assert (report.found.verdict.code, said in report.found.sentence) == (code, True), words(report)
 
 
 @pytest.mark.parametrize("status", [404, 200, 501, 400, 426])

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from heartlink.doctor.strangers import HANGS_UP, SILENT, UNKNOWN, Stranger, by_banner, by_page, recognize
+from heartlink.doctor.strangers import (
+    HANGS_UP,
+    SILENT,
+    SLOW_WEB_SERVER,
+    UNKNOWN,
+    Stranger,
+    by_banner,
+    by_page,
+    recognize,
+)
 from heartlink.doctor.verdicts import Found, refused
 from heartlink.doctor.ways import Way, is_of_this_machine, judge_certificate
 from heartlink.doctor.wire import Answer, NotHttp, printable
@@ -136,15 +145,16 @@ class Meeting:
 
     async def _first_answer(self) -> Answer:
         """What a plain GET is answered; raises Found for who is silent, and what else ``Way.get`` raises."""
+        end = time.perf_counter() + self._answer_seconds + (RECOGNIZE_SECONDS + PATIENCE_SECONDS) * self._pace
         asked = asyncio.create_task(self._way.get(ROUTES_PATH, with_token=False))
         try:
             if not (await asyncio.wait({asked}, timeout=self._answer_seconds))[0]:
                 stranger = await recognize(self._way.address, self._target.port, RECOGNIZE_SECONDS * self._pace)
-                if stranger is not SILENT:
+                if stranger not in (SILENT, SLOW_WEB_SERVER):
                     raise self._stranger(stranger)
                 # A proxy may try for some seconds to reach what is behind it before it says that it cannot.
-                if not (await asyncio.wait({asked}, timeout=PATIENCE_SECONDS * self._pace))[0]:
-                    raise self._stranger(SILENT)
+                if not (await asyncio.wait({asked}, timeout=max(0.0, end - time.perf_counter())))[0]:
+                    raise self._stranger(stranger)
             return await asked
         finally:
             asked.cancel()
@@ -167,6 +177,8 @@ class Meeting:
             return Found("tls_on_plain_port", **self._place, scheme="http", direct=self._direct("https"))
         if stranger is SILENT:
             return Found("silent", **self._place, holder=self.holder())
+        if stranger is SLOW_WEB_SERVER:
+            return Found("answer_missing", **self._place, path=ROUTES_PATH)
         if stranger is HANGS_UP:
             return Found("hangs_up", **self._place, holder=self.holder())
         return Found("another_program", **self._place, who=stranger, holder=self.holder())

@@ -57,6 +57,7 @@ class Stranger:
 
 
 SILENT: Final = Stranger("a program that takes connections and says nothing")
+SLOW_WEB_SERVER: Final = Stranger("a web server that is still busy with an answer")
 HANGS_UP: Final = Stranger("a program that hangs up without a word")
 
 
@@ -72,6 +73,8 @@ def by_banner(seen: bytes) -> Stranger | None:
     """Who greets like that; None for nothing at all."""
     if not seen:
         return None
+    if seen.startswith(b"HTTP/"):
+        return SLOW_WEB_SERVER
     for pattern, who in _BANNERS:
         if pattern.match(seen):
             is_text = seen[:1].isascii() and seen[:4].isascii() and b"\0" not in seen[:4] and who != TLS_SERVER

@@ -213,6 +213,14 @@ _ALL: Final = (
         mends="address",
     ),
     Verdict(
+        "answer_missing",
+        Kind.PROXY,
+        "A web server is on port {port} of {host}, but an answer for {path} does not come: "
+        "it waits for what is behind it, or hangs.",
+        "See whether HeartLink runs and is reached from there; let the proxy forward to the address that it names.",
+        mends="address",
+    ),
+    Verdict(
         "wrong_path",
         Kind.PROXY,
         "HeartLink is behind the wrong path: {evidence}.",

@@ -15,7 +15,7 @@ import pytest
 from proxies import KINDS, RunningProxy, apache_file, caddy_file, free_port, nginx_file
 
 from heartlink.doctor.remedies import PROXIES, UPSTREAM, block
-from tests.crooked_proxy import AUTHORITY, CERTIFICATES
+from tests.crooked_proxy import AUTHORITY, CERTIFICATES, swallowing_port
 from tests.launching import ROOT, Server
 
 PATIENT = "--budget=20"
@@ -253,6 +253,22 @@ def test_a_forwarder_that_waits_is_silent(patient: RunningProxy) -> None:
     report = diagnosed(f"http://127.0.0.1:{patient.port}/")
     assert report["verdict"] == "silent"
     assert f"process {patient.pid} (" in report["fix"] and "haproxy" in report["fix"]
+
+
+@pytest.mark.parametrize("patient", ["nginx"], indirect=True)
+def test_a_proxy_that_waits_for_what_is_behind_it(patient: RunningProxy) -> None:
+    with swallowing_port() as port:
+        patient.forwards(f"location / {{ proxy_pass http://127.0.0.1:{port}; }}")
+        report = diagnosed(f"http://127.0.0.1:{patient.port}/")
+    assert report["verdict"] == "answer_missing"
+
+
+@pytest.mark.parametrize("patient", ["HAProxy"], indirect=True)
+def test_a_proxy_that_tries_again_and_again(patient: RunningProxy) -> None:
+    # It says so after three seconds; the doctor waits for that within its usual time, here at half the pace.
+    patient.forwards("backend heartlink\n    server one 127.0.0.1:1\n")
+    report = diagnosed(f"http://127.0.0.1:{patient.port}/", "--budget=9")
+    assert report["verdict"] == "gateway_down"
 
 
 # --- docs/proxies.md -------------------------------------------------------------------------------
