@@ -76,6 +76,12 @@ async def becomes(wanted: object, ask: Callable[[], Awaitable[object]]) -> None:
     raise AssertionError(f"{await ask()} and not {wanted}")
 
 
+async def vanishes(chair: Chair) -> None:
+    """A page goes without having hung up."""
+    chair._connection.close(1001)
+    await chair.is_closed()
+
+
 async def hears_line(chair: Chair, outcome: str) -> dict[str, Any]:
     message = await chair.hears_message(message_type="system")
     assert message["call"]["outcome"] == outcome, message
@@ -353,7 +359,7 @@ async def test_a_lost_connection_has_a_while_to_come_back(serve: Serve) -> None:
     stage = await staged(serve)
     ann, a, b = stage.people[0], *stage.chairs
     call_id = await answered(stage)
-    await a.leaves()
+    await vanishes(a)
     await b.hears("video_call_status", status="reconnecting", username="ann")
     waiting = {"type": "call_signal", "call_id": call_id, "to": ann.id, "kind": "candidate", "data": 1}
     assert (await b.asks(waiting))["error_code"] == "conflict"
@@ -378,10 +384,22 @@ async def test_who_does_not_come_back_has_hung_up(serve: Serve) -> None:
     stage = await staged(serve, call_resume_seconds=0.1)
     a, b = stage.chairs
     await answered(stage)
-    await a.leaves()
+    await vanishes(a)
     await b.hears("video_call_status", status="reconnecting")
     ended = await b.hears("video_call_status", status="ended")
     assert (ended["reason"], ended["username"], ended["outcome"]) == ("lost", "ann", "answered")
+    await hears_line(b, "answered")
+
+
+@gen_test
+async def test_a_client_that_says_goodbye_has_hung_up(serve: Serve) -> None:
+    stage = await staged(serve, call_resume_seconds=60)
+    a, b = stage.chairs
+    await answered(stage)
+    await a.leaves()
+    ended = await b.hears("video_call_status", status="ended")
+    assert (ended["reason"], ended["username"]) == ("hung_up", "ann")
+    assert not [frame for frame in b.heard if frame.get("status") == "reconnecting"]
     await hears_line(b, "answered")
 
 
@@ -391,7 +409,7 @@ async def test_a_caller_who_is_lost_rings_no_longer(serve: Serve) -> None:
     a, b = stage.chairs
     await calls(a)
     await b.hears("video_call_invite")
-    await a.leaves()
+    await vanishes(a)
     ended = await b.hears("video_call_status", status="ended")
     assert (ended["reason"], ended["outcome"]) == ("lost", "cancelled")
     await hears_line(b, "cancelled")

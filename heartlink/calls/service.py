@@ -35,6 +35,9 @@ from heartlink.streams import StreamPeer, Streams
 RESTART_FACTOR: Final = 3
 """How many times longer both have to come back after the server was away: they wait longer between two tries."""
 
+GOODBYES: Final = (1000, 1005)
+"""Close codes by which a client leaves for good; a page that crashes or is reloaded says another one, or none."""
+
 
 class Calls:
     """Every call of this server. What it decides it decides at once; only the store is waited for."""
@@ -280,11 +283,16 @@ class Calls:
                 self._voice.ring_stream(running, peer)
 
     def _lost(self, peer: Peer) -> None:
-        """A connection is gone; whoever was in a call over it has a while to come back."""
+        """A connection is gone: whoever was in a call by it has said goodbye, or has a while to come back."""
         running = self.board.of_user(peer.user.id) if peer.user else None
         if running is None or peer.user is None or self._is_pausing:
             return
-        if running.call.lose(peer.user.id, peer.connection):
+        if not running.call.lose(peer.user.id, peer.connection):
+            return
+        farewell = peer.connection.farewell
+        if peer.connection.ended_by == "peer" and farewell is not None and farewell.close_code in GOODBYES:
+            self._end(running, "cancelled" if running.call.is_ringing else "hung_up", by=peer.user)
+        else:
             event = VideoCallStatus(
                 status="reconnecting", call_id=running.call.id, username=peer.user.username, user_id=peer.user.id
             )

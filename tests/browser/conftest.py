@@ -97,11 +97,15 @@ def _read(stream: Any, lines: Queue[str]) -> None:
             lines.put(line)
 
 
+def chromium_path() -> str:
+    """Where the system's Chromium is."""
+    path = os.environ.get("HEARTLINK_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    return path or pytest.fail("No Chromium was found: install one, or name it in HEARTLINK_TEST_CHROMIUM.")
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    path = os.environ.get("HEARTLINK_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.fail("No Chromium was found: install one, or name it in HEARTLINK_TEST_CHROMIUM.")
+    path = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield browser
