@@ -78,6 +78,8 @@ class FileKeeper:
         self._spawn = spawn
         self._holders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._gone: dict[tuple[RoomId, int], None] = {}
+        self._shown: dict[FileId, int] = {}
+        """Files whose messages were published, and whose rows do not say so yet."""
         self.busy: set[FileId] = set()
         """Rows somebody is working on now; whoever looks for what was left behind passes them over."""
         self.on_gone: Callable[[RoomId, int], None] = lambda room_id, message_id: None
@@ -102,7 +104,7 @@ class FileKeeper:
         """
         if command.client_id is not None and await self.earlier(live, dedup_of(live, user, command)):
             return None
-        shown = await self._shown(live, command.file_id or "")
+        shown = await self._find(live, command.file_id or "")
         reservation = await self._charge.reserve(user.id, shown.size + shown.thumbnail_bytes)
         copy = msgspec.structs.replace(
             shown,
@@ -116,7 +118,7 @@ class FileKeeper:
         try:
             async with self.holding(shown.blob):
                 # The last message that showed it may have gone while it was this one's turn.
-                await self._shown(live, shown.id)
+                await self._find(live, shown.id)
                 await self._files.put(copy)
         except BaseException as error:
             self.busy.discard(copy.id)
@@ -128,12 +130,12 @@ class FileKeeper:
         self._charge.kept(user.id, copy.size + copy.thumbnail_bytes)
         return copy
 
-    async def _shown(self, live: LiveRoom, file_id: str) -> StoredFile:
+    async def _find(self, live: LiveRoom, file_id: str) -> StoredFile:
         try:
             found = await self._files.get(FileId(file_id)) if FILE_ID.fullmatch(file_id) else None
         except StoreFault:
             raise not_saved() from None
-        if found is None or found.room_id != live.id or found.message_id is None or self.is_gone(found):
+        if found is None or found.room_id != live.id or self._message_of(found) is None or self.is_gone(found):
             raise not_found("The file", "Share one that a message of this room shows, or upload it.")
         return found
 
@@ -161,9 +163,7 @@ class FileKeeper:
                 # Perhaps it is stored after all: the sweep finds out.
                 return
             shown = outcome.message.file if isinstance(outcome, StoredMessage) else None
-            if isinstance(outcome, StoredMessage) and shown is not None and shown.id == file.id:
-                await self.confirm(file, outcome.message.id)
-            else:
+            if shown is None or shown.id != file.id:
                 await self.remove(file)
         except StoreFault:
             logger.info("the row of file %s is left to the sweep", file.id)
@@ -171,10 +171,25 @@ class FileKeeper:
             self.busy.discard(file.id)
 
     async def confirm(self, file: StoredFile, message_id: int) -> None:
-        """The message of a file is stored."""
-        await self._files.confirm(file, message_id)
+        """The message of a file is stored: have its row say so."""
+        if file.message_id is None:
+            await self._files.confirm(file, message_id)
+        self._shown.pop(file.id, None)
         if (file.room_id, message_id) in self._gone:
             await self.remove(file)
+
+    async def _confirm(self, file_id: FileId, message_id: int) -> None:
+        try:
+            file = await self._files.get(file_id)
+            if file is None:
+                self._shown.pop(file_id, None)
+            else:
+                await self.confirm(file, message_id)
+        except StoreFault:
+            logger.info("the row of file %s is left to the sweep", file_id)
+
+    def _message_of(self, file: StoredFile) -> int | None:
+        return self._shown.get(file.id) if file.message_id is None else file.message_id
 
     async def remove(self, file: StoredFile, *, even_busy: bool = True) -> None:
         """Remove a row, and its bytes unless another row has them; safe to call again."""
@@ -191,19 +206,24 @@ class FileKeeper:
                 logger.info("bytes %s belong to no file and are removed", blob)
                 await self._files.remove_bytes(blob)
 
-    # Messages that were deleted
+    # What was published
 
     def note(self, live: LiveRoom, steps: list[Published]) -> None:
-        """Steps were published; of a message that was deleted nobody gets the file from this turn on."""
+        """Steps were published: files are shown, and of a message that was deleted nobody gets the file any more."""
         for row, change, _ in steps:
-            if change == "deleted" and row.message.message_type in FILE_TYPES:
-                self._gone[live.id, row.message.id] = None
-                self.on_gone(live.id, row.message.id)
-                self._spawn(self._release(live.id, row.message.id))
+            message = row.message
+            if change is None and message.file is not None:
+                self._shown[message.file.id] = message.id
+                self._spawn(self._confirm(message.file.id, message.id))
+            elif change == "deleted" and message.message_type in FILE_TYPES:
+                self._gone[live.id, message.id] = None
+                self.on_gone(live.id, message.id)
+                self._spawn(self._release(live.id, message.id))
 
     def is_gone(self, file: StoredFile) -> bool:
         """Whether the message of a file was deleted, though its row is still there."""
-        return file.message_id is not None and (file.room_id, file.message_id) in self._gone
+        message_id = self._message_of(file)
+        return message_id is not None and (file.room_id, message_id) in self._gone
 
     async def _release(self, room_id: RoomId, message_id: int) -> None:
         try:

@@ -89,7 +89,7 @@ class Incoming:
         path = uploads.spool.folder / f"{secrets.token_hex(16)}{SUFFIX}"
         self._draft = Draft(uploads.spool, path, digests=True)
         self._transfer = Transfer("upload", room_id, identity, end)
-        self._is_closed = False
+        self._is_closed = self._is_finishing = False
         uploads.transfers.begin(self._transfer)
 
     async def take(self, data: bytes) -> None:
@@ -101,6 +101,15 @@ class Incoming:
 
     async def finish(self, wish: Wish, answer: Callable[[LiveRoom, StoredMessage, bool], None]) -> None:
         """Have the file on the disk, then in a message; ``answer`` is called with that while its room is in use."""
+        self._is_finishing = True
+        try:
+            await self._finish(wish, answer)
+        finally:
+            self._is_finishing = False
+            if self._is_closed:
+                self._uploads.spawn(self._clear())
+
+    async def _finish(self, wish: Wish, answer: Callable[[LiveRoom, StoredMessage, bool], None]) -> None:
         uploads, user = self._uploads, self._identity.user
         uploads.gate.check_wish(wish)
         await self._draft.sync()
@@ -125,7 +134,9 @@ class Incoming:
             self._is_closed = True
             self._uploads.transfers.over(self._transfer)
             self._reservation.release()
-            self._uploads.spawn(self._clear())
+            # What is being made a message is needed until that is decided.
+            if not self._is_finishing:
+                self._uploads.spawn(self._clear())
 
     async def _clear(self) -> None:
         await self._draft.close()

@@ -109,7 +109,7 @@ class Sweep:
         """Those of some confirmed files whose message was deleted, or shows another file."""
         wanted: dict[RoomId, list[StoredFile]] = {}
         for file in page:
-            if file.message_id is not None and file.id not in self._keeper.busy:
+            if file.message_id is not None and file.id not in self._keeper.busy and self._is_late(file):
                 wanted.setdefault(file.room_id, []).append(file)
         found: list[StoredFile] = []
         for room_id, files in wanted.items():

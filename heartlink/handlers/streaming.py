@@ -19,6 +19,9 @@ ANY_SECONDS: Final = 30 * 24 * 3600.0
 SILENT_SECONDS: Final = 30.0
 """How long nothing may come."""
 
+SHORTEST_SECONDS: Final = 0.1
+"""Between two looks whether something came."""
+
 LINGER_BYTES: Final = 64 << 20
 LINGER_SECONDS: Final = 20.0
 """What is read and thrown away after a refusal: a connection that is closed on unread bytes is reset, and whoever is
@@ -116,7 +119,7 @@ class StreamingHandler(TalkHandler):
         if self._is_reading and silent_seconds >= SILENT_SECONDS:
             self.refuse(silent(SILENT_SECONDS))
             return
-        self._alarm = loop.call_later(max(1.0, SILENT_SECONDS - silent_seconds), self._look)
+        self._alarm = loop.call_later(max(SHORTEST_SECONDS, SILENT_SECONDS - silent_seconds), self._look)
 
     def _end_lingering(self) -> None:
         """What was refused is answered: let go of the connection, or of the rest of the body."""
