@@ -31,7 +31,8 @@ from heartlink.doctor import (
     sockets,
     ways,
 )
-from heartlink.doctor.__main__ import main
+from heartlink.doctor.__main__ import main, make_parser
+from heartlink.doctor.manual import codes_table, verdicts_table
 from heartlink.doctor.remedies import PROXIES, block, lines_for
 from heartlink.doctor.report import as_json, as_text, without
 from heartlink.doctor.strangers import recognize
@@ -641,3 +642,20 @@ def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_it_recognizes_while_the_other_side_stays_silent() -> None:
     async with Speaker(b"RFB 003.008\n") as patient:
         assert str(await recognize("127.0.0.1", patient.port, 5)) == "a VNC server (it says 'RFB 003.008')"
+
+
+# --- Its document ----------------------------------------------------------------------------------
+
+
+def test_the_document_has_every_verdict_exit_code_and_flag() -> None:
+    document = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    assert verdicts_table() in document and codes_table() in document, "python -m heartlink.doctor.manual"
+    flags = {flag for action in make_parser()._actions for flag in action.option_strings if flag.startswith("--")}
+    assert flags - {"--help"} == set(re.findall(r"^\| `(--[a-z]+)", document, re.MULTILINE))
+
+
+def test_the_document_of_proxies_has_the_lines_that_are_printed() -> None:
+    document = (ROOT / "docs" / "proxies.md").read_text(encoding="utf-8")
+    rows = {row.strip() for row in document.splitlines()}
+    for proxy in PROXIES:
+        assert {row.strip() for row in block(proxy).splitlines()} <= rows, proxy.name
