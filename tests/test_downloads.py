@@ -163,6 +163,9 @@ async def test_what_is_safe_to_show_is_shown_and_nothing_else(serve: Serve) -> N
         answer = await ann.asks("GET", address(file))
         assert answer.headers["Content-Disposition"].startswith(kind + ";"), (mime, answer.headers)
         assert answer.headers["Content-Type"] == mime
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; ") and "script" not in policy
+        assert policy.endswith("sandbox allow-same-origin" if mime == "audio/webm" else "sandbox")
 
 
 async def test_head_says_the_same_without_the_content(serve: Serve) -> None:

@@ -13,7 +13,7 @@ from heartlink.errors import BlobMissing, Refusal, StoreUnavailable, busy, not_f
 from heartlink.files import Transfer
 from heartlink.handlers.base import JsonHandler, Operation, describe
 from heartlink.handlers.ranges import Content, choose_part, no_such_range, not_as_expected
-from heartlink.media import INLINE, THUMBNAIL_TYPE
+from heartlink.media import INLINE, PLAYED, THUMBNAIL_TYPE
 from heartlink.model import FileId, StoredFile, User
 from heartlink.store.files import thumbnail_blob
 
@@ -28,6 +28,9 @@ PIECE_SECONDS: Final = 120.0
 
 TAG_CHARS: Final = 32
 CONTENT_POLICY: Final = "default-src 'none'; sandbox"
+PLAYER_POLICY: Final = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin"
+"""For what plays: opened by itself it is a page that the browser makes, which loads it once more, with the cookie."""
+
 _PLAIN: Final = frozenset("!#$&+-.^_`|~ ()[]{}@,;=")
 
 
@@ -117,6 +120,8 @@ class DownloadHandler(JsonHandler):
         is_inline = as_thumbnail or (file.inline and file.mime in INLINE)
         self.set_header("Content-Type", THUMBNAIL_TYPE if as_thumbnail else file.mime)
         self.set_header("Content-Disposition", disposition(file.name, is_inline=is_inline))
+        if is_inline and not as_thumbnail and file.mime in PLAYED:
+            self.set_header("Content-Security-Policy", PLAYER_POLICY)
 
     # The bytes
 

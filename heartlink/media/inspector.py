@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from heartlink.errors import too_large
+from heartlink.errors import disk_is_full, too_large
 from heartlink.media.claims import DURATION_SECONDS, read_duration, read_waveform
 from heartlink.media.facts import CLEANED_SUFFIX, THUMBNAIL_SUFFIX, UNKNOWN_TYPE, Finding, Job, MediaFacts
 from heartlink.media.kinds import HEAD_BYTES, INLINE, kind_of, sniff
 from heartlink.media.names import clean_name
 from heartlink.media.pool import WorkerPool
 
+FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT)
 DEFAULT_NAMES: Final = {"image": "image", "voice": "voice", "video": "video", "file": "file"}
 
 
@@ -40,8 +42,7 @@ class Inspector:
         ``.thumbnail`` name them; after an error, or a crash, either may be left over (:meth:`leftovers`).
 
         Raises the Refusals ``too_large`` (413: an image that unpacks to more than is good for anybody),
-        ``invalid_parameters`` (400: duration or waveform) and ``busy`` (503: too many files wait), and OSError as the
-        system does (``ENOSPC``: the disk is full).
+        ``invalid_parameters`` (400: duration or waveform), ``disk_full`` (507) and ``busy`` (503: too many files wait).
         """
         said_seconds, said_waveform = read_duration(duration), read_waveform(waveform)
         head, size_bytes = await asyncio.to_thread(_read_head, path)
@@ -51,6 +52,8 @@ class Inspector:
             finding = await self._pool.run(Job(str(path), mime))
             if finding.excess:
                 raise too_large(finding.excess, finding.limit)
+            if finding.failure in FULL_DISK:
+                raise disk_is_full()
             if finding.failure:
                 raise OSError(finding.failure, os.strerror(finding.failure))
             mime = finding.mime or UNKNOWN_TYPE

@@ -12,7 +12,8 @@ HEAD_BYTES: Final = 4096
 IMAGES: Final = frozenset(["image/png", "image/jpeg", "image/gif", "image/webp"])
 AUDIO: Final = frozenset(["audio/webm", "audio/ogg", "audio/mpeg", "audio/mp4", "audio/wav"])
 VIDEO: Final = frozenset(["video/webm", "video/ogg", "video/mp4"])
-INLINE: Final = IMAGES | AUDIO | VIDEO
+PLAYED: Final = AUDIO | VIDEO
+INLINE: Final = IMAGES | PLAYED
 """What may be shown or played inside a page; all else is an attachment."""
 
 MP4_BRANDS: Final = frozenset(
