@@ -349,7 +349,8 @@ class Connection:
         steps, self._undo = self._undo, None
         while steps:
             self._run(steps.pop())
-        # Outlet and connection hold each other; nothing asks for the outlet of one that is gone.
+        # What holds each other would stay until the collector comes by; nothing asks for it of one that is gone.
+        self.context = None
         del self._outlet, self._send_now
 
     def _leave(self, *frames: bytes) -> None:

@@ -1,59 +1,8 @@
-/** Who is connected, and words to everybody. */
+/** Words to everybody. */
 import { personNamed } from "./admin_data.js";
 import { fieldRow, readFields } from "./admin_fields.js";
-import { emptyNote, panelHead, redraw } from "./admin_parts.js";
-import { avatar, el, exactTime, link, onSubmit, shortTime, t, toast } from "./ui.js";
-import { scopeTitle } from "./words.js";
-
-const READ_EVERY_MS = 3000;
-
-let list = null;
-let place = null;
-
-async function readConnections() {
-  const { connections, total } = await link.rest.request("GET", "/api/connections");
-  const people = new Map();
-  for (const one of connections) people.set(one.user_id, [...(people.get(one.user_id) ?? []), one]);
-  redraw(list, connections, () => [
-    el("p", { class: "muted rows-note" }, t("{people} people, {total} connections", { people: people.size, total })),
-    people.size ? el("ul", { class: "rows" }, ...[...people].map(row)) : emptyNote(t("Nobody is connected.")),
-  ]);
-}
-
-function row([userId, connections]) {
-  const name = connections[0].username;
-  return el(
-    "li",
-    { class: "row", data: { id: userId } },
-    avatar({ id: userId ?? "anonymous", name: name ?? "?" }),
-    el("span", { class: "row-text" }, el("b", {}, name ? `@${name}` : t("Not signed in"))),
-    el("ul", { class: "chips" }, ...connections.map(connectionChip)),
-  );
-}
-
-function connectionChip({ kind, room_id, since, address, queued_frames: queued }) {
-  const words = kind === "chat" ? scopeTitle(`room:${room_id}`) : t("rights");
-  const date = new Date(since);
-  const title = t("since {time}, from {address}, {count} frames waiting", {
-    time: exactTime(date),
-    address,
-    count: queued,
-  });
-  return el("li", { class: "chip", title }, words, el("small", { class: "muted" }, shortTime(date)));
-}
-
-export const connectedPanel = {
-  async open(home) {
-    place = home;
-    list = el("div", {});
-    home.replaceChildren(panelHead(t("Connected")), list);
-    await readConnections();
-    setInterval(() => !place.hidden && !document.hidden && readConnections().catch(() => {}), READ_EVERY_MS);
-  },
-  refresh: readConnections,
-};
-
-// --- notification
+import { panelHead } from "./admin_parts.js";
+import { el, link, onSubmit, t, toast } from "./ui.js";
 
 function notificationFields() {
   const priorities = ["low", "normal", "high", "urgent"].map((value) => [value, t(PRIORITIES[value])]);
