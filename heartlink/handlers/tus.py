@@ -64,6 +64,7 @@ def read_metadata(header: str) -> dict[str, str]:
 class TusHandler(StreamingHandler):
     """What both addresses share: the version, the headers, a piece that comes in."""
 
+    cors_headers = ALLOWED
     _writing: Writing | None = None
 
     def set_default_headers(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -94,6 +95,43 @@ def test_another_page_talks_with_a_token(cast: Cast, server: Server, elsewhere: 
         "written in the dark",
         "there you are",
     ]
+
+
+def test_another_page_sends_files(cast: Cast, server: Server, elsewhere: str) -> None:
+    """Over tus, in pieces, across a restart; and in one request."""
+    ann, bob = cast.user("ann"), cast.user("bob")
+    room = ann.makes_room("Harbour", bob)
+    visitor = cast.visitor()
+    token = visitor.asks("POST", "/api/auth/login", {"username": bob.name, "password": PASSWORD})["token"]
+    visitor.context.clear_cookies()
+    visitor.page.goto(elsewhere)
+    way = {"base": server.url, "token": token, "roomId": room, "socketAuth": "ticket"}
+    visitor.page.evaluate(OPEN, way)
+    until(visitor.page, "room.state.name === 'live'")
+    visitor.page.evaluate(
+        """() => {
+          window.told = [];
+          room.on('upload', ({sent_bytes, total_bytes}) => told.push(sent_bytes / total_bytes));
+          const bytes = Uint8Array.from({length: 3 << 20}, (_, at) => (at * 7919) >> 5);
+          window.sent = crypto.subtle.digest('SHA-256', bytes).then(hash => Array.from(new Uint8Array(hash)));
+          room.sendFile(new File([bytes], 'from afar.bin'), {caption: 'as promised'});
+        }"""
+    )
+    until(visitor.page, "told.some(part => part > 0)")
+    server.kill()
+    server.start()
+    until(visitor.page, "room.outbox.entries.length === 0 && heard.includes('as promised')")
+    [message] = ann.asks("GET", f"/api/rooms/{room}/messages")["messages"]
+    assert (message["message_type"], message["file"]["name"]) == ("file", "from afar.bin")
+    body = ann.context.request.get(server.url + message["file_url"]).body()
+    assert list(hashlib.sha256(body).digest()) == visitor.page.evaluate("sent")
+    assert visitor.page.evaluate("told.at(-1)") == 1
+
+    post = "about => link.rest.postFile(room.id, new Blob(['a short note']), about)"
+    about = {"name": "note.txt", "content": "in one request", "client_id": "once"}
+    first, second = visitor.page.evaluate(post, about), visitor.page.evaluate(post, about)
+    assert (first["id"], first["file"]["name"], first["content"]) == (second["id"], "note.txt", "in one request")
+    assert second["duplicate"]
 
 
 def test_a_refusal_at_the_door_is_explained(cast: Cast, server: Server, elsewhere: str) -> None:

@@ -55,6 +55,8 @@ class BaseHandler(web.RequestHandler):
     """What the request was refused with, once it was."""
     route: ClassVar[str] = ""
     """The address with its variable parts in braces, where a handler has but one."""
+    cors_headers: ClassVar[str] = "Authorization, Content-Type"
+    """What pages of allowed origins may send."""
 
     @property
     def house(self) -> House:
@@ -298,7 +300,7 @@ class BaseHandler(web.RequestHandler):
         self.set_header("Allow", ", ".join(self.allowed_methods()))
         if "Access-Control-Request-Method" in self.request.headers:
             self.set_header("Access-Control-Allow-Methods", ", ".join(self.allowed_methods()))
-            self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+            self.set_header("Access-Control-Allow-Headers", self.cors_headers)
             self.set_header("Access-Control-Max-Age", "600")
         self.answer_nothing()
         return None
