@@ -10,6 +10,7 @@ from heartlink import __version__
 from heartlink.auth import SESSION_COOKIE
 from heartlink.connection import Connection
 from heartlink.diagnosis import ATTEMPT_CHARS, DoctorPeer
+from heartlink.doctor.remedies import PROXIES
 from heartlink.errors import SIGNED_OUT, Refusal, StoreUnavailable
 from heartlink.handlers.base import (
     XSRF_COOKIE,
@@ -54,7 +55,7 @@ class DoctorPage(PageHandler):
             "doctor.html",
             version=__version__,
             page_origin=f"{self.request.protocol}://{self.request.host}",
-            page_data={"version": __version__, "room_id": room_id},
+            page_data={"version": __version__, "room_id": room_id, "proxies": proxies()},
         )
 
 
@@ -187,6 +188,19 @@ class DoctorSocketHandler(SocketHandler):
         context = connection.context
         if isinstance(context, DoctorPeer):
             self.house.doctor_dispatcher.received_binary(context)
+
+
+def proxies() -> list[dict[str, Any]]:
+    """The proxies with their lines, as the command line prints them."""
+    return [
+        {
+            "name": proxy.name,
+            "place": proxy.place,
+            "lines": [line._asdict() for line in proxy.lines],
+            "by_itself": dict(proxy.by_itself),
+        }
+        for proxy in PROXIES
+    ]
 
 
 def handshake_of(handler: BaseHandler) -> HandshakeView:

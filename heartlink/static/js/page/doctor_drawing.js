@@ -1,7 +1,6 @@
 /** How a finding looks: its mark, its sentence, how long it took, and what to do. */
-import { PROXY_LINES } from "./doctor_lines.js";
 import { whole } from "./doctor_verdicts.js";
-import { el, icon, t } from "./ui.js";
+import { el, icon, page, t } from "./ui.js";
 
 const CHART_WIDTH = 200;
 const CHART_HEIGHT = 28;
@@ -46,7 +45,7 @@ export function drawResult(result) {
     ms !== undefined && el("span", { class: "finding-ms" }, t("{ms} ms", { ms: whole(ms) })),
     samples?.length > 1 && chart(samples),
     remedy && el("p", { class: "remedy" }, remedy),
-    lines && proxyLines(),
+    lines && proxyLines(lines),
     rows?.length > 1 && el("ul", { class: "finding-rows" }, ...rows.map(drawRow)),
   );
 }
@@ -62,9 +61,15 @@ function drawRow({ name, verdict, words, ms }) {
   );
 }
 
-function proxyLines() {
-  const blocks = Object.entries(PROXY_LINES).map(([name, lines]) =>
-    el("div", {}, el("h3", {}, name), el("pre", { tabindex: "0", "aria-label": name }, lines)),
+/** What each of the usual proxies needs, with a mark where the fault is mended (heartlink/doctor/remedies.py). */
+function proxyLines(fault) {
+  const blocks = page.proxies.map((proxy) =>
+    el(
+      "div",
+      {},
+      el("h3", {}, proxy.name),
+      el("pre", { tabindex: "0", "aria-label": proxy.name }, ...linesOf(proxy, fault)),
+    ),
   );
   return el(
     "details",
@@ -73,6 +78,14 @@ function proxyLines() {
     el("p", { class: "muted" }, t("127.0.0.1:8000 stands for where HeartLink listens.")),
     ...blocks,
   );
+}
+
+function linesOf({ place, lines, by_itself: byItself }, fault) {
+  const remarks = [place, byItself[fault]].filter(Boolean).map((remark) => `# ${remark}\n`);
+  return [
+    el("span", { class: "muted" }, ...remarks),
+    ...lines.map(({ text, mends }) => (mends === fault ? el("mark", {}, `${text}\n`) : `${text}\n`)),
+  ];
 }
 
 /** Each round trip as a beat on a line. */

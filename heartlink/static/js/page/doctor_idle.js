@@ -41,9 +41,9 @@ export async function checkIdle(seconds, onTick, signal) {
 function ended(failure) {
   const remedy = t("Have the proxy wait longer before it ends a quiet connection, five minutes or more.");
   if (failure.kind !== "closed")
-    return failed(t("It looks open, but nothing comes back any more."), remedy, { lines: true });
+    return failed(t("It looks open, but nothing comes back any more."), remedy, { lines: "idle" });
   const values = { seconds: Math.round(failure.ms / 1000), code: failure.code };
-  return failed(t("It was cut after {seconds} s (code {code}).", values), remedy, { lines: true, facts: values });
+  return failed(t("It was cut after {seconds} s (code {code}).", values), remedy, { lines: "idle", facts: values });
 }
 
 function passed(ms, signal) {

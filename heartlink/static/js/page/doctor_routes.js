@@ -48,7 +48,7 @@ async function checkRoute(route, roomId) {
     return failed(
       t("not answered by HeartLink (status {status})", { status }),
       t("Have the proxy hand all addresses on to HeartLink: /healthz, /api/ and /ws/ too."),
-      { lines: true },
+      { lines: "path" },
     );
   if (route.includes("{room_id}") && !roomId) return skipped(t("There is no room to try it with."));
   if (json.would !== 101) {
@@ -63,7 +63,7 @@ async function checkRoute(route, roomId) {
     return ok(t("opened"), { ms: probe.openMs });
   } catch {
     return failed(t("The server would let you in, but the socket does not open."), t("See the first route."), {
-      lines: true,
+      lines: "upgrade",
     });
   }
 }
@@ -78,14 +78,14 @@ async function diagnose(attempt) {
       t("See whether HeartLink runs, and whether {address} leads to it.", { address: location.origin }),
     );
   const facts = seen && { upgrade: seen.upgrade, connection: seen.connection, status: seen.status, code: seen.code };
-  const more = { lines: true, facts };
+  const more = { lines: "upgrade", facts };
   if (!seen)
     return failed(
       t("The request for a socket does not reach the server."),
       t(
         "Something on the way swallows it: a firewall, a virus scanner, an extension, or a proxy without a rule for /ws/.",
       ),
-      more,
+      { ...more, lines: "path" },
     );
   if (seen.code === "upgrade_headers_lost")
     return failed(
@@ -118,7 +118,7 @@ function refusedHandshake({ status, code, origin, host }, more) {
       t("Have the proxy hand on the Host it was asked for, or start HeartLink with --allowed-origins={page}.", {
         page: location.origin,
       }),
-      more,
+      { ...more, lines: "host" },
     );
   return failed(
     t("The server refuses the socket with {status}: {why}.", { status, why }),

@@ -76,7 +76,7 @@ async function checkHttp() {
         server: alive.server || t("without a name"),
       }),
       t("Have the proxy hand all addresses on to HeartLink: /healthz, /api/ and /ws/ too."),
-      { lines: true },
+      { lines: "address" },
     );
   if (!isHealthy(isReady)) {
     const { sentence, fix } = explain(isReady.json?.error ?? { message: t("The server is not ready.") });
@@ -91,7 +91,7 @@ async function checkAddress(visit) {
     return failed(
       t("The page is here, but /api/ is not answered by HeartLink."),
       t("Have the proxy hand all addresses on to HeartLink: /healthz, /api/ and /ws/ too."),
-      { lines: true },
+      { lines: "path" },
     );
   const facts = { page: location.origin, host_seen: seen.host, scheme_seen: seen.scheme, proxies: seen.proxy_headers };
   const values = { page: location.origin, host: seen.host };
@@ -102,13 +102,13 @@ async function checkAddress(visit) {
         values,
       ),
       t("Have the proxy hand on the Host it was asked for, or start HeartLink with --allowed-origins={page}.", values),
-      { lines: true, facts },
+      { lines: "host", facts },
     );
   if (location.protocol === "https:" && seen.scheme !== "https")
     return warning(
       t("The page came by https, but the server believes it was http."),
       t("Have the proxy send X-Forwarded-Proto, and name its address in --trusted-proxies."),
-      { lines: true, facts },
+      { lines: "forwarded", facts },
     );
   return ok(t("Both are {page}.", values), { facts });
 }
@@ -163,7 +163,7 @@ async function checkGreeting(visit) {
     return failed(
       t("The socket opens, but nothing comes through it."),
       t("A proxy holds answers back: switch its buffering off."),
-      { lines: true },
+      { lines: "buffering" },
     );
   if (probe.protocol !== "heartlink.v1")
     return warning(
@@ -287,7 +287,7 @@ async function checkRoom(visit) {
     return failed(
       t("The address of the room is not answered by HeartLink (status {status}).", { status }),
       t("Have the proxy hand all addresses on to HeartLink: /healthz, /api/ and /ws/ too."),
-      { lines: true },
+      { lines: "path" },
     );
   const { sentence, fix } = explain(json.error);
   const facts = { would: json.would ?? status, code: json.error.code, request_id: json.error.request_id };

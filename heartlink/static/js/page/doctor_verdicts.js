@@ -6,7 +6,7 @@ import { t } from "./ui.js";
  * @property {"ok" | "warning" | "failed" | "skipped"} verdict
  * @property {string} words what was found
  * @property {string} [remedy] what to do
- * @property {boolean} [lines] whether the lines for proxies belong to the remedy
+ * @property {string} [lines] the fault of a proxy whose lines belong to the remedy: "upgrade", "host" …
  * @property {object[]} [rows] its parts: {name, …Result}
  * @property {number[]} [samples] milliseconds, to be drawn
  * @property {object} [facts] for the report: nothing secret
