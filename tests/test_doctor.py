@@ -295,9 +295,13 @@ async def test_names_that_do_not_exist_and_name_servers_that_do_not_answer(monke
         asked.wait(PATIENT_SECONDS)
         return []
 
-    for answer, code in ((unknown, "name_unknown"), (unanswered, "name_unanswered"), (never, "name_unanswered")):
+    for answer, code, seconds in (
+        (unknown, "name_unknown", PATIENT_SECONDS),
+        (unanswered, "name_unanswered", PATIENT_SECONDS),
+        (never, "name_unanswered", 0.5),
+    ):
         monkeypatch.setattr(ways.socket, "getaddrinfo", answer)
-        report = await report_of("https://chat.example.org/", budget_seconds=0.5)
+        report = await report_of("https://chat.example.org/", budget_seconds=seconds)
         assert report.found.verdict.code == code
         assert "chat.example.org" in report.found.sentence
     asked.set()
@@ -306,9 +310,50 @@ async def test_names_that_do_not_exist_and_name_servers_that_do_not_answer(monke
 async def test_the_time_for_all_of_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examination, "ANSWER_SECONDS", 1000.0)
     async with Speaker() as patient:
-        report = await report_of(patient.url, budget_seconds=0.5)
+        report = await report_of(patient.url, budget_seconds=HASTY_SECONDS)
     assert report.found.verdict.code == "out_of_time"
     assert "at the step 'http'" in report.found.sentence
+
+
+def as_json_page(body: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+ROUTES = as_json_page('{"routes": [{"kind": "socket", "path": "/ws/doctor/"}, {"kind": "socket"}, 7]}')
+
+
+@pytest.mark.parametrize(
+    "view", ["[]", '{"page": 7}', '{"page": {"is_accepted": true}, "proxy_headers": 7}', "{" * 5000]
+)
+async def test_what_only_looks_like_heartlink_ends_with_a_verdict(view: str) -> None:
+    async with Speaker(answer=lambda heard: ROUTES if b"/api/routes" in heard else as_json_page(view)) as patient:
+        report = await report_of(patient.url)
+    assert report.found.verdict.code in ("answer_odd", "wrong_path", "host_rewritten"), words(report)
+
+
+GARBAGE = [
+    b"\0" * 200_000,
+    b"HTTP/1.1 200 OK\r\n" + b"X" * 200_000,
+    b"HTTP/1.1 200 OK\r\n" * 9000,
+    b"HTTP/1.1\r\n\r\n",
+    b"HTTP/1.1 abc\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffff\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
+    b"HTTP/1.1 301 x\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n\x88\x02\xff",
+    b"\x15\x03\x01\x00\x02\x02\x46",
+    b"\xff\xfe\x1b[31m evil \x07\n",
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+async def test_garbage_ends_with_a_verdict_that_a_terminal_may_show(garbage: bytes) -> None:
+    async with Speaker(answer=lambda _: garbage, stays=False) as patient:
+        report = await report_of(patient.url, budget_seconds=5)
+    assert report.found.verdict.kind is not Kind.HEALTHY, words(report)
+    shown = "\n".join(as_text(report))
+    assert all(mark.isprintable() or mark == "\n" for mark in shown)
 
 
 # --- Two programs on one port ----------------------------------------------------------------------
@@ -336,6 +381,21 @@ async def test_two_heartlinks_on_one_port_are_two(serve: Serve) -> None:
         report = await report_of(f"localhost:{port}")
     assert report.found.verdict.code == "another_on_ipv4" or report.found.verdict.code == "another_on_ipv6"
     assert "another HeartLink answers on" in report.found.sentence
+
+
+@pytest.mark.parametrize("own", ["127.0.0.1", "::1"])
+async def test_a_name_that_only_works_on_one_family_is_worth_a_note(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    server = await serve(allowed_hosts=("chat.example.org",))
+    both = [(0, 0, 0, "", (address, 0)) for address in ("::1", "127.0.0.1")]
+    monkeypatch.setattr(ways.socket, "getaddrinfo", lambda *_, **__: both)
+    async with CrookedProxy(server.port, host=own) as proxy:
+        report = await report_of(f"http://chat.example.org:{proxy.port}/")
+    assert report.found.verdict.code == "healthy", words(report)
+    (step,) = [step for step in report.steps if step.name == f"tcp, {'IPv6' if own == '127.0.0.1' else 'IPv4'}"]
+    assert step.state == "note" and ("AAAA record" if own == "127.0.0.1" else "the A record") in step.fix
+    assert f"→ {step.fix}" in "\n".join(as_text(report))
 
 
 # --- TLS -------------------------------------------------------------------------------------------
@@ -369,6 +429,12 @@ async def test_a_good_certificate_is_healthy_and_a_bad_one_can_be_passed_over(
         assert report.found.verdict.code == "healthy", words(report)
         (headers,) = [step for step in report.steps if step.name == "headers"]
         assert headers.state == "note" and "X-Forwarded-Proto is not sent" in headers.text
+    strange = await serve()
+    async with CrookedProxy(strange.port, certificate="good", sets={"X-Forwarded-Proto": "https"}) as proxy:
+        report = await report_of(f"https://localhost:{proxy.port}/")
+        (headers,) = [step for step in report.steps if step.name == "headers"]
+        assert headers.state == "note" and "X-Forwarded-Proto is not believed" in headers.text
+        assert "--trusted-proxies" in headers.fix
     async with CrookedProxy(server.port, certificate="expired") as proxy:
         report = await report_of(f"https://localhost:{proxy.port}", insecure=True)
         assert report.found.verdict.code == "healthy", words(report)

@@ -45,6 +45,13 @@ async def examine(target: Target, options: Options, tell: Tell = lambda step: No
             found = await examination.run()
     except Found as verdict:
         found = verdict
+    except (AttributeError, KeyError, TypeError, ValueError, EOFError) as problem:
+        # What calls itself HeartLink may be anything: its answers are read as if they were, and this is the end of it.
+        found = examination.notebook.fail(
+            Found(
+                "answer_odd", origin=target.origin, step=examination.notebook.current, problem=printable(repr(problem))
+            )
+        )
     except TimeoutError:
         found = Found("out_of_time", seconds=options.budget_seconds, step=examination.notebook.current)
     took_ms = 1000 * (time.perf_counter() - began)

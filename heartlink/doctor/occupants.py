@@ -253,7 +253,7 @@ def routes_in(answer: Answer) -> tuple[str, ...]:
     rows = found.get("routes") if isinstance(found, dict) else None
     if not isinstance(rows, list):
         return ()
-    return tuple(str(row["path"]) for row in rows if isinstance(row, dict) and row.get("kind") == "socket")
+    return tuple(str(row.get("path")) for row in rows if isinstance(row, dict) and row.get("kind") == "socket")
 
 
 def explains(answer: Answer) -> bool:

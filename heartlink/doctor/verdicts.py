@@ -338,6 +338,12 @@ _ALL: Final = (
         "Compare the versions of server and doctor; look into the server's log.",
     ),
     Verdict(
+        "answer_odd",
+        Kind.SERVER,
+        "What {origin} answers at the step '{step}' cannot be understood, though it looks like HeartLink ({problem}).",
+        "Compare the versions of server and doctor, and look whether something on the way changes answers.",
+    ),
+    Verdict(
         "closed",
         Kind.SERVER,
         "HeartLink closed {path} with {close_code} '{reason}'.",
