@@ -66,7 +66,7 @@ class CredentialView(msgspec.Struct, frozen=True, kw_only=True):
     is_valid: bool
     username: str | None = None
     expires_at: str | None = None
-    error: dict[str, object] | None = None
+    error: dict[str, Any] | None = None
 
 
 class PageOriginView(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class PageOriginView(msgspec.Struct, frozen=True, kw_only=True):
 
     origin: str
     is_accepted: bool
-    error: dict[str, object] | None = None
+    error: dict[str, Any] | None = None
 
 
 class WhoAmIReply(msgspec.Struct, frozen=True, kw_only=True):
