@@ -21,7 +21,7 @@ from tests.conftest import Serve
 from tests.filing import filed
 from tests.raw_peer import until
 
-pytestmark = pytest.mark.gen_test
+pytestmark = pytest.mark.gen_test(timeout=60)
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 PATIENCE_SECONDS = 30.0
@@ -373,6 +373,18 @@ async def test_signing_out_ends_what_that_session_reads_and_no_other(serve: Serv
         assert server.house.transfers.count(bob.user["id"], "download") == 1
         await kept.reads(len(kept.received) + (256 << 10))
     await until(lambda: not len(server.house.transfers), PATIENCE_SECONDS)
+
+
+async def test_a_message_that_is_deleted_takes_its_file_along_also_from_who_is_reading_it(serve: Serve) -> None:
+    _, ann, bob, room = await opened(serve)
+    path, plain = f"/api/rooms/{room}/files?name=large.bin", {"Content-Type": "application/octet-stream"}
+    message = (await ann.asks("POST", path, b"x" * LARGE, headers=plain)).json
+    async with slow_reader(bob, message["file_url"]) as reader:
+        deleted = await ann.asks("DELETE", f"/api/rooms/{room}/messages/{message['id']}")
+        assert deleted.status == 200 and deleted.json["file"] is None
+        assert await reader.reads_to_the_end() < LARGE
+    gone = await bob.asks("GET", message["file_url"])
+    assert (gone.status, gone.code) == (404, "not_found")
 
 
 async def test_a_token_that_runs_out_ends_its_download(serve: Serve) -> None:

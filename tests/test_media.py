@@ -175,7 +175,7 @@ def image(form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_the_facts_of_files_of_every_kind(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "CamCo"
@@ -205,7 +205,7 @@ async def test_the_facts_of_files_of_every_kind(tmp_path: Path) -> None:
         assert (empty.mime, empty.size_bytes, empty.name) == ("application/octet-stream", 0, "file")
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_what_is_not_what_it_says_is_a_file_to_download(tmp_path: Path) -> None:
     async with inspecting() as inspector:
         for content in (image("PNG")[:60], b"GIF89a/*" + bytes(20), b"ID3\x04" + bytes(99), b"RIFF....WAVE", b"OggS"):
@@ -214,7 +214,7 @@ async def test_what_is_not_what_it_says_is_a_file_to_download(tmp_path: Path) ->
             assert facts.thumbnail is None
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_refusals_name_what_is_wrong_and_leave_nothing_behind(tmp_path: Path) -> None:
     bomb = bytearray(image("PNG"))
     bomb[16:24] = (50_000).to_bytes(4, "big") * 2
@@ -230,7 +230,7 @@ async def test_refusals_name_what_is_wrong_and_leave_nothing_behind(tmp_path: Pa
     assert not any(leftover.exists() for leftover in Inspector.leftovers(tmp_path / "upload"))
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_a_full_disk_is_no_fault_of_the_file(tmp_path: Path) -> None:
     async with inspecting() as inspector:
         path = put(tmp_path, image("GIF", comment=b"secret") + b"tail")
@@ -248,15 +248,23 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.gen_test
-async def test_workers_are_reused_replaced_when_they_die_and_gone_when_closed(tmp_path: Path) -> None:
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_workers_are_reused_replaced_when_they_die_and_gone_when_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = put(tmp_path, image("PNG"))
+    monkeypatch.setenv("HEARTLINK_ADMIN_PASSWORD", "unspeakable")
     async with inspecting() as inspector:
         workers = inspector._pool
         assert workers.pids == []
         for _ in range(3):
             assert (await inspector.inspect(path)).mime == "image/png"
         (first,) = workers.pids
+        assert b"unspeakable" not in environment_of(first)
         os.kill(first, signal.SIGKILL)
         assert (await inspector.inspect(path)).mime == "image/png"
         (second,) = workers.pids
@@ -267,7 +275,7 @@ async def test_workers_are_reused_replaced_when_they_die_and_gone_when_closed(tm
     await inspector.close()
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_a_worn_worker_makes_room_for_a_fresh_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "JOBS_PER_WORKER", 2)
     path = put(tmp_path, image("PNG"))
@@ -321,7 +329,7 @@ async def test_a_file_that_kills_two_workers_is_refused(tmp_path: Path) -> None:
         assert (await asked).excess
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_too_many_that_wait_are_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "WAITING_LIMIT", 1)
     stuck, path = tmp_path / "stuck", put(tmp_path, image("PNG"))

@@ -30,7 +30,10 @@ JOBS_PER_WORKER: Final = 200
 ANSWER_BYTES: Final = 64 << 10
 
 PACKAGE_ROOT: Final = str(Path(__file__).parent.parent.parent)
-# Without the environment and the folder of the day: what runs here is this package and its libraries.
+ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What a worker gets of the server's environment: there may be passwords in the rest."""
+
+# Isolated from whatever lies in the folder of the day: what runs there is this package and its libraries.
 BOOT: Final = "import sys; sys.path.insert(0, sys.argv[1]); from heartlink.media.worker import main; main()"
 
 TOO_HARD: Final = Finding(excess="What this file unpacks to", limit="what can be unpacked within a few seconds")
@@ -58,6 +61,7 @@ class Worker:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             limit=ANSWER_BYTES,
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
             start_new_session=True,
         )
         return cls(process)
