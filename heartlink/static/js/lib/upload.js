@@ -10,7 +10,8 @@ const QUICK_MS = 2000;
 const SLOW_MS = 15000;
 /** The server forgot an upload (its time was over, its data folder was replaced): begun anew this often, then given up. */
 const MOST_BEGINNINGS = 4;
-const MOST_INTERNAL_ERRORS = 5;
+/** Errors inside the server, conflicts: as many in a row, and it is no accident. */
+const MOST_STUMBLES = 8;
 const HEADERS = { "Tus-Resumable": "1.0.0" };
 
 /**
@@ -33,7 +34,7 @@ export class Upload {
   #ending = new AbortController();
   #wakeUp = () => {};
   #beginnings = 0;
-  #internalErrors = 0;
+  #stumbles = 0;
   #isRenewed = false;
   /** Bytes that the server has, or that are on the way to it. */
   sentBytes = 0;
@@ -135,6 +136,7 @@ export class Upload {
       place = await this.#sendChunk(place.offset, end);
       this.#tell(place.offset);
       this.#backoff.reset();
+      this.#stumbles = 0;
     }
     this.#tell(this.#blob.size);
     return place.messageId;
@@ -197,8 +199,9 @@ export class Upload {
       this.#onBegun(null);
       return;
     }
-    if (!error.isTemporary && !IN_THE_WAY.has(error.status)) throw error;
-    if (error.code === "internal_error" && ++this.#internalErrors >= MOST_INTERNAL_ERRORS) throw error;
+    const isInTheWay = IN_THE_WAY.has(error.status);
+    if (!error.isTemporary && !isInTheWay) throw error;
+    if ((isInTheWay || error.code === "internal_error") && ++this.#stumbles >= MOST_STUMBLES) throw error;
     if (error.code === "unreachable" && !(await isReadable(this.#blob))) throw unreadable();
     this.#onWait(error);
     await this.#wait(Math.max(this.#backoff.next(), (error.retryAfterSeconds ?? 0) * 1000));
