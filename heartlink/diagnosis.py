@@ -11,6 +11,7 @@ from heartlink.errors import CHECK_IS_OVER, doctor_is_busy
 from heartlink.hub import frame_of
 from heartlink.model import User
 from heartlink.protocol import DoctorGreeting, DoctorLimits, EchoResponse, EchoText, HandshakeView, iso
+from heartlink.settings import Settings
 
 SOCKETS_LIMIT: Final = 100
 """Of these sockets open at once, from everywhere: nobody needs an account for one."""
@@ -40,19 +41,17 @@ class Diagnosis:
 
     def __init__(
         self,
+        settings: Settings,
         *,
         clock: Callable[[], int],
         call_later: Callable[[float, Callable[[], None]], Any],
-        heartbeat_seconds: float,
-        frame_bytes: int,
-        messages_per_second: int,
     ) -> None:
         self._clock = clock
         self._call_later = call_later
-        self._heartbeat_seconds = heartbeat_seconds
+        self._heartbeat_seconds = settings.heartbeat_seconds
         self._limits = DoctorLimits(
-            frame_bytes=frame_bytes,
-            messages_per_second=messages_per_second,
+            frame_bytes=settings.frame_bytes,
+            messages_per_second=settings.messages_per_second,
             socket_seconds=SOCKET_SECONDS,
             socket_bytes=SOCKET_BYTES,
         )

@@ -313,15 +313,9 @@ class House:
 
     def _furnish_doctor(self) -> None:
         """What helps to find out why a socket does not open."""
-        call_later, settings = asyncio.get_running_loop().call_later, self.settings
+        call_later = asyncio.get_running_loop().call_later
         self.refusal_log = RefusalLog(call_later)
-        self.diagnosis = Diagnosis(
-            clock=self.clock,
-            call_later=call_later,
-            heartbeat_seconds=settings.heartbeat_seconds,
-            frame_bytes=settings.frame_bytes,
-            messages_per_second=settings.messages_per_second,
-        )
+        self.diagnosis = Diagnosis(self.settings, clock=self.clock, call_later=call_later)
         self.doctor_dispatcher = DoctorDispatcher(
             self.diagnosis, self.hub, self.auth, clock=self.clock, spawn=self.tasks.spawn
         )

@@ -12,6 +12,7 @@ from tornado.websocket import websocket_connect
 from heartlink import diagnosis
 from heartlink.diagnosis import Diagnosis
 from heartlink.errors import StoreUnavailable
+from heartlink.settings import Settings
 from tests.actors import Chair, Person, Server
 from tests.conftest import Serve
 
@@ -204,13 +205,7 @@ async def test_a_socket_of_the_doctor_ends_after_a_while(serve: Serve, monkeypat
 
 def test_only_so_many_attempts_are_remembered_and_only_for_a_while() -> None:
     now = [0]
-    diagnosed = Diagnosis(
-        clock=lambda: now[0],
-        call_later=lambda seconds, callback: None,
-        heartbeat_seconds=30,
-        frame_bytes=0,
-        messages_per_second=0,
-    )
+    diagnosed = Diagnosis(Settings(), clock=lambda: now[0], call_later=lambda seconds, callback: None)
     handshake: Any = object()
     for name in ["", "x" * 65, *(f"a{number}" for number in range(diagnosis.HANDSHAKES_LIMIT + 1))]:
         diagnosed.remember(name, handshake)

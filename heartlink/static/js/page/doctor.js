@@ -14,6 +14,7 @@ const STEP_LIMIT_MS = 4 * PATIENCE_MS;
 /** What one run has found so far, and the one socket that its checks share. */
 class Visit {
   #seen = null;
+  #isUnreachable = false;
   #opening = null;
   #cannotOpen = false;
   #rooms = null;
@@ -26,9 +27,11 @@ class Visit {
 
   /** @returns {Promise<object | null>} what the server sees of this page; null when HeartLink does not answer */
   async whoAmI(isFresh = false) {
+    if (this.#isUnreachable) return null;
     if (!this.#seen || isFresh) {
       const answer = await ask(`/api/doctor/whoami?page=${encodeURIComponent(location.origin)}`).catch(() => null);
       this.#seen = answer?.json?.version ? answer.json : null;
+      this.#isUnreachable = !this.#seen;
     }
     return this.#seen;
   }

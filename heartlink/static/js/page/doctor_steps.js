@@ -60,9 +60,9 @@ function checkWebSocket() {
 const isHealthy = ({ status, json }) => status === 200 && json?.status === "ok";
 
 async function checkHttp() {
-  let alive, isReady;
+  let alive, again, isReady;
   try {
-    [alive, isReady] = await Promise.all([ask("/healthz"), ask("/readyz")]);
+    [alive, again, isReady] = await Promise.all([ask("/healthz"), ask("/healthz"), ask("/readyz")]);
   } catch {
     return failed(
       t("The server does not answer."),
@@ -76,6 +76,12 @@ async function checkHttp() {
         server: alive.server || t("without a name"),
       }),
       t("Have the proxy hand all addresses on to HeartLink: /healthz, /api/ and /ws/ too."),
+      { lines: "address" },
+    );
+  if (alive.json.instance !== again.json?.instance)
+    return failed(
+      t("Two servers answer at this address, now one and now the other."),
+      t("Stop one of them, or have the proxy forward to one only: a room lives in one process."),
       { lines: "address" },
     );
   if (!isHealthy(isReady)) {
