@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FileChooser, Locator, Page, Request, expect
+from playwright.sync_api import Browser, FileChooser, Locator, Page, Request, WebSocketRoute, expect
 
 from .conftest import Cast, Server, store_flags
 from .people import Person, unique
@@ -332,6 +332,39 @@ def test_what_is_attached_while_the_server_is_away_is_sent_in_its_place(
     expect(card(bob, "small.bin")).to_have_count(1, timeout=PATIENCE_MS)
     assert bob.conversation() == ["before it", "the file", "after it"]
     assert sha256(fetched(bob, "small.bin")) == sha256(noise(3_200))
+    has_sent(ann)
+
+
+def test_a_file_waits_for_the_words_before_it(two: tuple[Person, Person], a_file: Maker) -> None:
+    """Its message may not be made while it is not known whether they were stored."""
+    ann, bob = two
+    held: list[Callable[[], None]] = []
+
+    def hold_back(socket: WebSocketRoute) -> None:
+        upstream = socket.connect_to_server()
+
+        def hand_on(text: str | bytes) -> None:
+            if "look at this" in str(text):
+                held.append(lambda: socket.send(text))
+            else:
+                socket.send(text)
+
+        upstream.on_message(hand_on)
+
+    ann.page.route_web_socket(re.compile("/ws/chat/"), hold_back)
+    ann.page.reload()
+    ann.is_connected()
+    uploads = Uploads(ann.page)
+    ann.says("look at this")
+    bob.hears("look at this")
+    with ann.page.expect_response(lambda answer: answer.url.endswith("/api/uploads/")):
+        attaches(ann, a_file("this.bin", noise(3_200)))
+    # What would follow the answer at once is out before what the page asks for now.
+    ann.page.evaluate("fetch('/healthz').then(answer => answer.text())")
+    assert uploads.sent_from == []
+    [hand_on] = held
+    hand_on()
+    expect(card(bob, "this.bin")).to_have_count(1, timeout=PATIENCE_MS)
     has_sent(ann)
 
 
