@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from .conftest import Cast
 from .people import Person, unique
+from .test_pages import everywhere, inspect
 
 # Every stream the page was given, so that a test sees when the microphone is let go.
 WATCH_MICROPHONE = """
@@ -230,6 +232,32 @@ def test_one_plays_at_a_time_and_then_the_next_one_not_heard_yet(cast: Cast) -> 
     expect(found.nth(0)).to_have_class(re.compile("playing"))
     expect(found.nth(2)).not_to_have_class(re.compile("playing"))
     assert bob.page.evaluate(f"{AUDIO}.playbackRate") == 2
+
+
+def test_recording_and_listening_on_every_screen(cast: Cast, artifacts: Path) -> None:
+    ann, bob, _ = two(cast)
+    talks(ann)
+    voices(bob).locator(".voice-play").click()
+    expect(voices(ann).locator(".voice-heard")).to_be_visible()
+    talks(bob)
+    voices(ann, 2)
+    page = ann.page
+
+    def look(state: str) -> Callable[[Page, int, str], None]:
+        def look_at(page: Page, width: int, scheme: str) -> None:
+            inspect(page, width)
+            page.screenshot(path=artifacts / f"voice-{state}-{scheme}-{width}.png")
+
+        return look_at
+
+    page.locator("#voice-button").click()
+    records(page)
+    everywhere(ann, look("recording"))
+    page.get_by_role("button", name="Stop and listen").click()
+    expect(page.locator(".voice-bar")).to_have_attribute("data-state", "review")
+    everywhere(ann, look("review"))
+    page.keyboard.press("Escape")
+    expect(page.locator(".voice-bar")).to_have_count(0)
 
 
 def test_a_recording_waits_for_the_server(cast: Cast) -> None:

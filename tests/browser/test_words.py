@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from .conftest import Cast
 from .people import Person, unique
+from .test_pages import everywhere, inspect
 
 
 def two(cast: Cast, **options: Any) -> tuple[Person, Person, str]:
@@ -170,6 +172,35 @@ def test_the_search_on_a_phone_in_chinese(cast: Cast) -> None:
     ann.page.locator(".search-hit").tap()
     expect(ann.page.locator("#search-side")).to_be_hidden()
     expect(ann.page.locator(".message:focus .text")).to_have_text("我们去喝茶")
+
+
+def test_the_search_and_the_picker_are_readable_on_every_screen(cast: Cast, artifacts: Path) -> None:
+    ann, bob, room = two(cast)
+    bob.posts(room, "明天下午我们去喝茶吗？ Tea at the river, I know a good place.")
+    uploads(bob, room, "tea list.pdf", b"%PDF-1.4 not much of one")
+    for emoji in ("🍵", "👋🏽"):
+        ann.posts(room, emoji)
+    ann.opens(room)
+    searches(ann, "tea")
+    expect(ann.page.locator(".search-hit")).to_have_count(2)
+    ann.page.locator(".search-hit").first.focus()
+
+    def look_at_hits(page: Page, width: int, scheme: str) -> None:
+        inspect(page, width)
+        page.screenshot(path=artifacts / f"search-{scheme}-{width}.png")
+
+    everywhere(ann, look_at_hits)
+    ann.page.keyboard.press("Escape")
+
+    def look_at_picker(page: Page, width: int, scheme: str) -> None:
+        page.locator("#emoji-button").click()
+        page.locator(".emoji-tone").click()
+        inspect(page, width)
+        page.screenshot(path=artifacts / f"emoji-{scheme}-{width}.png")
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+
+    everywhere(ann, look_at_picker)
 
 
 def test_marks_stand_where_the_server_finds_the_words(cast: Cast) -> None:
