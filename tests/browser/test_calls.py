@@ -83,7 +83,7 @@ class Two:
     def __iter__(self) -> Iterator[Person]:
         return iter((self.ann, self.bob))
 
-    def speak(self, media: str = "video", answer: str = "Answer") -> None:
+    def speak(self, media: str = "video", answer: str = "Accept") -> None:
         """Ann calls, Bob answers, and they are connected."""
         button(self.ann, f"#call-{media}").click()
         rings(self.bob)
@@ -275,7 +275,7 @@ def test_a_call_is_seen_in_the_lobby_and_answered_from_there(cast: Cast) -> None
     is_free(two.ann)
     button(two.ann, "#call-video").click()
     expect(ring).to_be_visible(timeout=PATIENCE_MS)
-    ring.get_by_role("link", name="Answer").click()
+    ring.get_by_role("link", name="Accept").click()
     for person in two:
         is_in(person, "connected")
         sees_motion(person)

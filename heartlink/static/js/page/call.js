@@ -3,7 +3,7 @@ import { Calls } from "../lib/call.js";
 import { openDevices, openScreen, problemOf } from "./call_media.js";
 import { CallPanel } from "./call_panel.js";
 import { Quality } from "./call_quality.js";
-import { startRinging } from "./call_sound.js";
+import { startRinging, tellOutside } from "./call_sound.js";
 import { avatar, el, roomTitle, t, toastError } from "./ui.js";
 
 const OVER_SHOWN_MS = 3500;
@@ -119,13 +119,14 @@ class CallDesk {
       avatar(other),
       el(
         "div",
-        { class: "ring-text" },
+        { class: "ring-text", role: "alert" },
         el("b", { id: "ring-title" }, title),
         ring.message ? el("span", {}, ring.message) : null,
       ),
       el("div", { class: "ring-actions" }, ...this.#ringButtons(ring)),
     );
     this.#stopSound = startRinging("incoming");
+    tellOutside(title, ring.call_id);
   }
 
   #ringButtons({ media }) {
@@ -133,10 +134,10 @@ class CallDesk {
       el("button", { type: "button", class: className, on: { click: act } }, words);
     const answer = (video) => () => this.#answer({ audio: true, video });
     const decline = button(t("Decline"), "button danger", () => this.#calls.decline());
-    if (media === "audio") return [button(t("Answer"), "button answer", answer(false)), decline];
+    if (media === "audio") return [button(t("Accept"), "button answer", answer(false)), decline];
     return [
-      button(t("Answer"), "button answer", answer(true)),
-      button(t("Answer without camera"), "button quiet", answer(false)),
+      button(t("Accept"), "button answer", answer(true)),
+      button(t("Accept without camera"), "button quiet", answer(false)),
       decline,
     ];
   }
@@ -164,7 +165,7 @@ class CallDesk {
     call.on("state", (state) => {
       if (!isNamed && call.peer) {
         isNamed = true;
-        this.#panel.show(call, this.#other(call));
+        this.#panel.show(call, this.#other(call), { takesFocus: false });
         this.#panel.showLocal(this.#screen ?? this.#camera);
       }
       this.#stopSound();

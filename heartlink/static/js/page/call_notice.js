@@ -1,6 +1,6 @@
 /** Somebody calls in a room that is not open here: a panel that rings, with a way into the room. */
 import { Calls } from "../lib/call.js";
-import { startRinging } from "./call_sound.js";
+import { startRinging, tellOutside } from "./call_sound.js";
 import { permissions } from "./stream.js";
 import { avatar, el, link, roomUrl, t } from "./ui.js";
 
@@ -17,16 +17,22 @@ function ring(data) {
     "section",
     { class: "ring elsewhere", role: "alertdialog", "aria-label": title, data: { callId: data.call_id } },
     avatar({ id: data.user_id, name: data.username }),
-    el("div", { class: "ring-text" }, el("b", {}, title), el("span", {}, data.message || data.room_name)),
+    el(
+      "div",
+      { class: "ring-text", role: "alert" },
+      el("b", {}, title),
+      el("span", {}, data.message || data.room_name),
+    ),
     el(
       "div",
       { class: "ring-actions" },
-      el("a", { class: "button answer", href: answer }, t("Answer")),
+      el("a", { class: "button answer", href: answer }, t("Accept")),
       el("button", { type: "button", class: "button danger", on: { click: () => decline(data) } }, t("Decline")),
     ),
   );
   document.body.append(panel);
   const stopSound = startRinging("incoming");
+  tellOutside(title, data.call_id);
   const timer = setTimeout(() => stop(data.call_id), GIVE_UP_MS);
   rings.set(data.call_id, () => {
     clearTimeout(timer);

@@ -23,7 +23,7 @@ export class CallPanel {
   }
 
   /** @param {import("../lib/call.js").Call} call @param {{id: string, name: string, url: string}} other */
-  show(call, other) {
+  show(call, other, { takesFocus = true } = {}) {
     this.#call = call;
     this.#name = other.name;
     this.#mode = NARROW.matches ? "full" : "docked";
@@ -32,7 +32,7 @@ export class CallPanel {
     clearInterval(this.#ticking);
     this.#ticking = setInterval(() => this.#tick(), 1000);
     this.draw();
-    this.#parts.hangUp.focus({ preventScroll: true });
+    if (takesFocus) this.#place.focus({ preventScroll: true });
   }
 
   hide() {

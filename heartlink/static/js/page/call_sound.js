@@ -1,4 +1,5 @@
 /** The sound of a phone, made on the spot; silent until somebody has touched the page, as browsers want it. */
+import { page } from "./ui.js";
 
 const INCOMING = [
   [659, 0, 0.18],
@@ -53,4 +54,15 @@ function play(context, frequency, at, length, loudness) {
   note.connect(level).connect(context.destination);
   note.start(start);
   note.stop(start + length);
+}
+
+/** A call that comes while the page is out of sight, for those who have switched notifications on. */
+export function tellOutside(title, callId) {
+  if (!document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
+  if (localStorage.getItem("heartlink:notify") !== page.user?.id) return;
+  const note = new Notification(title, { tag: `heartlink:call:${callId}`, icon: "/static/favicon.svg" });
+  note.onclick = () => {
+    window.focus();
+    note.close();
+  };
 }
