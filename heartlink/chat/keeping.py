@@ -135,7 +135,7 @@ class FileKeeper:
             found = await self._files.get(FileId(file_id)) if FILE_ID.fullmatch(file_id) else None
         except StoreFault:
             raise not_saved() from None
-        if found is None or found.room_id != live.id or self._message_of(found) is None or self.is_gone(found):
+        if found is None or found.room_id != live.id or self.message_of(found) is None or self.is_gone(found):
             raise not_found("The file", "Share one that a message of this room shows, or upload it.")
         return found
 
@@ -188,7 +188,8 @@ class FileKeeper:
         except StoreFault:
             logger.info("the row of file %s is left to the sweep", file_id)
 
-    def _message_of(self, file: StoredFile) -> int | None:
+    def message_of(self, file: StoredFile) -> int | None:
+        """The message that shows a file, as far as is known."""
         return self._shown.get(file.id) if file.message_id is None else file.message_id
 
     async def remove(self, file: StoredFile, *, even_busy: bool = True) -> None:
@@ -222,7 +223,7 @@ class FileKeeper:
 
     def is_gone(self, file: StoredFile) -> bool:
         """Whether the message of a file was deleted, though its row is still there."""
-        message_id = self._message_of(file)
+        message_id = self.message_of(file)
         return message_id is not None and (file.room_id, message_id) in self._gone
 
     async def _release(self, room_id: RoomId, message_id: int) -> None:

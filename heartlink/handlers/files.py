@@ -46,7 +46,8 @@ class DownloadHandler(JsonHandler):
             self._check_may_read(file, self.identity.user if self.identity else None)
             if as_thumbnail and not file.thumbnail_bytes:
                 raise not_found("A preview of this file", "Ask for the file itself.")
-            transfer = Transfer("download", live.id, self.identity, self._cut, file.message_id)
+            message_id = self.house.depot.keeper.message_of(file)
+            transfer = Transfer("download", live.id, self.identity, self._cut, message_id)
             self.house.transfers.begin(transfer)
             try:
                 await self._answer(file, as_thumbnail)
@@ -71,6 +72,8 @@ class DownloadHandler(JsonHandler):
         if not house.live_rooms.may(live, user_id, "chat.read"):
             refusal = house.views.why_not_readable(live, user)
             raise self._unknown() if refusal.code == "not_a_member" else refusal
+        if house.depot.keeper.is_gone(file):
+            raise not_found("This file")
         running = house.transfers.count(user_id, "download")
         if running >= (DOWNLOADS_PER_USER if user else DOWNLOADS_OF_GUESTS) or len(house.transfers) >= DOWNLOADS_LIMIT:
             raise busy("downloads")
