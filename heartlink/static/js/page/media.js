@@ -5,6 +5,7 @@ import { drawVoice } from "./voice_player.js";
 const MOST_WIDTH_PX = 340;
 const MOST_HEIGHT_PX = 320;
 const LEAST_SIDE_PX = 72;
+const LEAST_FILM_PX = 280;
 const END_CHARS = 9;
 /** Moves by itself: shown as it is while it is small, and nobody asked for stillness. */
 const MOST_MOVING_BYTES = 4 * 2 ** 20;
@@ -94,7 +95,10 @@ function video(message) {
     "aria-label": t("Video {name}", { name: file.name }),
   });
   const box = boxOf(file);
-  shape(player, box.isGuessed ? { width: MOST_WIDTH_PX, height: (MOST_WIDTH_PX * 9) / 16 } : box);
+  // A small film still needs space for its controls.
+  const scale = Math.max(1, Math.min(LEAST_FILM_PX / box.width, MOST_HEIGHT_PX / box.height));
+  const place = { width: Math.round(box.width * scale), height: Math.round(box.height * scale) };
+  shape(player, box.isGuessed ? { width: MOST_WIDTH_PX, height: (MOST_WIDTH_PX * 9) / 16 } : place);
   return withLine(player, message);
 }
 
