@@ -200,7 +200,7 @@ class Connection:
                 del recording[: len(recording) - RING_BYTES]
         else:
             # What is left of a frame partly sent was noted when its first byte went out.
-            self._note_written(queue[1:] if self._started else queue)
+            self._note_written(queue[1:] if self._started else queue, 0)
         queue.clear()
         self.frames_out += self.queued_frames
         self.queued_frames = self.queued_bytes = 0
@@ -267,15 +267,13 @@ class Connection:
         if self._latest:
             shift = len(pieces) - index - 1
             self._latest = {key: at + shift for key, at in self._latest.items() if at >= first_kept}
-        self._note_written(begun)
+        self._note_written(begun, self.queued_frames)
 
-    def _note_written(self, pieces: list[bytes]) -> None:
+    def _note_written(self, pieces: list[bytes], queued_frames: int) -> None:
         """Note whole frames that were handed over, and what waits behind them now."""
-        queued_frames = self.queued_frames if self._due else 0
-        ledger = self._flusher.ledger
         for piece in pieces:
-            entries = ledger.written(piece)
-            keep(self.recording, with_queue(entries, self.queued_frames) if queued_frames else entries)
+            entries = self._flusher.ledger.written(piece)
+            keep(self.recording, with_queue(entries, queued_frames) if queued_frames else entries)
 
     # --- Coming in ---------------------------------------------------------------------------------
 
