@@ -57,7 +57,10 @@ class DownloadHandler(JsonHandler):
     async def _find(self, file_id: str) -> StoredFile | None:
         is_id = len(file_id) <= FILE_ID_CHARS and file_id.isascii() and file_id.isprintable()
         file = await self.house.files.get(FileId(file_id)) if is_id else None
-        return None if file is None or self.house.depot.keeper.is_gone(file) else file
+        if file is not None and self.house.depot.keeper.message_of(file) is None:
+            # Its row may have been confirmed while it was on its way here.
+            file = await self.house.files.get(file.id)
+        return file
 
     def _unknown(self) -> Refusal:
         # The same for a file that does not exist and for one of other people's rooms.
