@@ -143,7 +143,12 @@ async function checkIdentity(visit) {
   }
   const leftMs = Date.parse(credential.expires_at) - Date.parse(seen.server_time);
   const until = new Date(Date.now() + leftMs).toLocaleString(document.documentElement.lang);
-  const facts = { by: credential.by, expires_at: credential.expires_at };
+  const facts = {
+    by: credential.by,
+    expires_at: credential.expires_at,
+    session_cookie: seen.has_session_cookie,
+    csrf_cookie: seen.has_csrf_cookie,
+  };
   if (leftMs < EXPIRES_SOON_MS)
     return warning(t("Your sign-in ends in a moment: {until}.", { until }), t("Sign in again."), { facts });
   return ok(t("Signed in by {by}, until {until}.", { by: t(WAYS[credential.by] ?? "token"), until }), { facts });
