@@ -82,7 +82,7 @@ def free_port() -> int:
 
 
 def database_files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.read_bytes().startswith(b"SQLite format 3")]
+    return [path for path in folder.iterdir() if path.is_file() and path.read_bytes().startswith(b"SQLite format 3")]
 
 
 # --- What is said when it works --------------------------------------------------------------------
