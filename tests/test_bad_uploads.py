@@ -405,7 +405,9 @@ async def created(person: Person, room: str, length: int, body: bytes = b"") -> 
     return str(answer.headers["Location"]).rpartition("/")[2]
 
 
-async def test_every_misuse_of_tus_is_answered_with_a_reason_and_moves_nothing(serve: Serve) -> None:
+async def test_every_misuse_of_tus_is_answered_with_a_reason_and_moves_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     stage = await staged(serve)
     foreign_room = await stage.eve.opens(name="Hers")
     words: dict[str, Any] = {
@@ -422,6 +424,7 @@ async def test_every_misuse_of_tus_is_answered_with_a_reason_and_moves_nothing(s
         answer = await stage.ann.asks(row.method, row.path.format(**words), row.body, headers=headers)
         wrong += [f"{row.about}: {fault}" for fault in differences(row.expected, answer)]
     assert not wrong, "\n".join(wrong)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
     for person, upload, offset in ((stage.ann, "mine", "0"), (stage.eve, "foreign", "3"), (stage.ann, "done", "4")):
         head = await person.asks("HEAD", f"/api/uploads/{words[upload]}", headers=TUS)
         assert (head.status, head.headers["Upload-Offset"]) == (200, offset), upload

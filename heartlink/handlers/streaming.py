@@ -101,6 +101,13 @@ class StreamingHandler(TalkHandler):
         self.flush()
         self._alarm = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_lingering)
 
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Answer what the method raised, unless a refusal was answered before it was asked."""
+        if self.is_refused:
+            self._end_lingering()
+        else:
+            super().send_error(status_code, **kwargs)
+
     def clear_refused_headers(self) -> None:
         """Take back headers that belong to success."""
 
