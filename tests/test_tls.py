@@ -6,16 +6,21 @@ import asyncio
 import json
 import shutil
 import signal
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.netutil import bind_sockets
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from heartlink.errors import StartupFailure
+from heartlink.handlers import make_application
+from heartlink.server import FrontServer
 from heartlink.tls import look_at_certificate, make_tls_context
+from tests.conftest import Serve
 from tests.launching import Server
 
 CERTIFICATES = Path(__file__).parent / "certificates"
@@ -105,6 +110,40 @@ async def test_a_chat_over_wss_and_a_new_certificate_while_it_runs(tmp_path: Pat
 
         server.signal(signal.SIGTERM)
         assert server.exit()[0] == 0
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("trusted", [("127.0.0.1",), ()], ids=["trusted", "not trusted"])
+async def test_only_a_trusted_proxy_may_say_that_it_was_https(serve: Serve, trusted: tuple[str, ...]) -> None:
+    house = (await serve(allowed_hosts=("chat.example.org",))).house
+    front = FrontServer(make_application(house), trusted, None)
+    (listener,) = bind_sockets(0, "127.0.0.1", family=socket.AF_INET)
+    front.add_sockets([listener])
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    through = {"Host": "chat.example.org", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+    body = json.dumps({"username": "ann", "password": PASSWORD})
+    headers = {**through, "Content-Type": "application/json"}
+    client = AsyncHTTPClient()
+    answer = await client.fetch(asks(f"{base}/api/auth/register", method="POST", body=body, headers=headers))
+    cookies = answer.headers.get_list("Set-Cookie")
+    is_https = bool(trusted)
+    assert cookies and all(("Secure" in cookie) == is_https for cookie in cookies)
+    assert answer.headers.get("Strict-Transport-Security") == ("max-age=15552000" if is_https else None)
+
+    # A page of plain http is not the same site once the proxy says https; without its word both may be.
+    cookie = {"Cookie": cookies[0].partition(";")[0]}
+    for origin, status in (("https://chat.example.org", 101), ("http://chat.example.org", 403 if is_https else 101)):
+        request = asks(
+            base.replace("http", "ws", 1) + "/ws/permissions/", headers={**through, **cookie, "Origin": origin}
+        )
+        try:
+            (await websocket_connect(request)).close()
+            seen = 101
+        except HTTPClientError as refused:
+            seen = refused.code
+        assert seen == status, origin
+    front.stop()
+    await front.close_all_connections()
 
 
 def test_what_is_wrong_with_the_files_is_said_in_one_line(tmp_path: Path) -> None:

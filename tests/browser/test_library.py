@@ -151,6 +151,31 @@ def test_a_refusal_at_the_door_is_explained(cast: Cast, server: Server, elsewher
         assert error["fix"]
 
 
+WAIT = """async ({base, path}) => {
+  const {ReconnectingSocket} = await import(`${base}/static/js/lib/socket.js`);
+  window.told = window.waited = null;
+  const url = base.replace('http', 'ws') + path;
+  const socket = new ReconnectingSocket({address: async () => ({url, protocols: []}), explain: async () => null});
+  socket.on('frame', frame => { if (frame.type === 'going_away') told = frame.reconnect_in_ms; });
+  socket.on('state', state => { if (state.name === 'waiting') waited ??= state.retryAt - Date.now(); });
+  window.socket = socket;
+  socket.open();
+}"""
+
+
+def test_a_restart_is_waited_out_as_long_as_the_server_says(cast: Cast, server: Server, elsewhere: str) -> None:
+    """What it says to one client alone is less than the library's own back-off would wait."""
+    page = cast.user("ann").page
+    page.goto(elsewhere)
+    page.evaluate(WAIT, {"base": server.url, "path": "/ws/permissions/anonymous/"})
+    until(page, "socket.state.name === 'open'")
+    server.stop()
+    until(page, "waited !== null")
+    told, waited = page.evaluate("[told, waited]")
+    assert 200 <= told <= 220
+    assert told - 100 <= waited <= told
+
+
 def test_a_page_that_was_not_allowed_reads_nothing(cast: Cast, server: Server) -> None:
     ann = cast.user("ann")
     token = ann.asks("POST", "/api/auth/login", {"username": ann.name, "password": PASSWORD})["token"]
