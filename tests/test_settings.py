@@ -125,6 +125,8 @@ BAD_FLAGS = [
     ("--allowed-hosts=https://a.example", "'https://a.example' is no host name. Write chat.example.org."),
     ("--trusted-proxies=10.0.0.0/8", "'10.0.0.0/8' is no IP address."),
     ("--ice-servers=http://a.example", "'http://a.example' is no ICE server."),
+    ("--ice-servers=turn:a.example|joe", "'turn:a.example' has a user name without a credential."),
+    ("--ice-servers=turn:a.example", "The TURN server 'turn:a.example' has no credentials"),
     ("--config=/does/not/exist", "cannot be read: No such file or directory."),
     ("--config=.", "cannot be read: Is a directory."),
 ]

@@ -43,6 +43,8 @@ MORE_THAN = f"""async (before) => {{
         && video.currentTime > before.time + 0.2 && video.videoWidth > 100;
 }}"""
 
+WAY = "/a=ice-ufrag:(\\S+)/.exec(globalThis.peers.at(-1).currentLocalDescription.sdp)[1]"
+
 
 @pytest.fixture(scope="module")
 def chromium(chromium: Browser) -> Iterator[Browser]:
@@ -166,6 +168,13 @@ def test_a_video_call_moves_on_both_sides_and_leaves_its_line(cast: Cast) -> Non
     presses(two.bob, "Unmute")
     expect(two.ann.page.locator(".call-signs")).to_have_text("")
     sees_motion(two.ann)
+    # The network changes for both at once: two offers cross, and each finds a new way.
+    ways = [person.page.evaluate(WAY) for person in two]
+    for person in two:
+        person.page.evaluate("dispatchEvent(new Event('online'))")
+    for person, way in zip(two, ways, strict=True):
+        person.page.wait_for_function(f"(before) => {WAY} !== before", arg=way, timeout=PATIENCE_MS)
+        sees_motion(person)
     # Whoever speaks can write.
     presses(two.ann, "Make the call smaller")
     two.ann.says("look here")
