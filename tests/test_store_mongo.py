@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import sqlite3
 import statistics
@@ -13,10 +14,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import gridfs
 import pymongo
 import pytest
 
-from heartlink.errors import DuplicateKey, StartupFailure
+from heartlink.errors import DuplicateKey, StartupFailure, StoreUnavailable
 from heartlink.store.backend import Backend, Collection, Document, Replace, Span
 from heartlink.store.mongo import TIMEOUT_SECONDS, MongoBackend
 from heartlink.store.tables import ALL, MESSAGES
@@ -330,3 +332,52 @@ def test_the_name_says_where(server: NxServer, path: str, database: str) -> None
             await backend.delete(BARE, "d")
 
     asyncio.run(go())
+
+
+def test_a_blob_that_was_broken_off_anywhere_is_stored_again_and_removed(server: NxServer, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 600_000)
+
+    async def go() -> None:
+        async with opened(server.url_for("broken"), ()) as backend:
+            assert isinstance(backend, MongoBackend)
+            blobs, ask = backend._blobs, backend._blobs._ask
+            for number, again in enumerate((True, False) * 9):
+                left = number // 2
+
+                async def breaks_off(operation: Any) -> Any:
+                    nonlocal left
+                    left -= 1
+                    if left < 0:
+                        raise StoreUnavailable("killed")
+                    return await ask(operation)
+
+                blob = f"blob{number}"
+                blobs._ask = breaks_off
+                with contextlib.suppress(StoreUnavailable):
+                    await backend.put_blob(blob, source)
+                blobs._ask = ask
+                assert await backend.blob_size(blob) in (None, 600_000), "as a whole or not at all"
+                if again:
+                    await backend.put_blob(blob, source)
+                    assert sum([len(piece) async for piece in backend.read_blob(blob)]) == 600_000
+                await backend.delete_blob(blob)
+                assert await backend.blob_size(blob) is None and await backend.blob_ids() == []
+
+    asyncio.run(go())
+    with pymongo.MongoClient(server.url_for("broken")) as client:
+        database = client["broken"]
+        assert database["blobs.files"].find_one({}) is None and database["blob_ids"].find_one({}) is None
+
+
+def test_blobs_are_files_that_every_tool_for_gridfs_reads(server: NxServer, tmp_path: Path) -> None:
+    source, data = tmp_path / "source", random.Random(1).randbytes(700_000)
+    source.write_bytes(data)
+
+    async def go() -> None:
+        async with opened(server.url_for("tools"), ()) as backend:
+            await backend.put_blob("readable", source)
+
+    asyncio.run(go())
+    with pymongo.MongoClient(server.url_for("tools")) as client:
+        assert gridfs.GridFSBucket(client["tools"], "blobs").open_download_stream("readable").read() == data

@@ -82,13 +82,15 @@ class GridFs:
 
     async def delete(self, blob_id: str) -> bool:
         """Remove a blob: first that it is one, then its chunks, then that anything was ever there."""
-        entry = await self._entry(blob_id)
+        entry = await self._ask(_finding(self._files, {"_id": check_blob_id(blob_id)}))
         if entry is None and await self._ask(_finding(self._register, {"_id": blob_id})) is None:
             return False
-        await self._ask(lambda: self._files.delete_one({"_id": blob_id}))
+        # A stand-in refuses to remove an entry that is not there.
+        if entry is not None:
+            await self._ask(lambda: self._files.delete_one({"_id": blob_id}))
         await self._ask(lambda: self._chunks.delete_many({"files_id": blob_id}))
         await self._ask(lambda: self._register.delete_one({"_id": blob_id}))
-        return entry is not None
+        return entry is not None and _is_whole(entry, blob_id)
 
     async def ids(self, after: str, limit: int) -> list[str]:
         """The ids above ``after`` in their order, those of half-stored blobs among them."""
@@ -97,8 +99,7 @@ class GridFs:
 
     async def _entry(self, blob_id: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = await self._ask(_finding(self._files, {"_id": check_blob_id(blob_id)}))
-        # A stand-in makes an entry without a name as soon as there is a chunk.
-        return found if found and found["filename"] == blob_id else None
+        return found if found is not None and _is_whole(found, blob_id) else None
 
     @property
     def _files(self) -> Any:
@@ -111,6 +112,11 @@ class GridFs:
     @property
     def _register(self) -> Any:
         return self._collection(REGISTER)
+
+
+def _is_whole(entry: dict[str, Any], blob_id: str) -> bool:
+    """A stand-in makes an entry without a name as soon as there is a chunk."""
+    return bool(entry["filename"] == blob_id)
 
 
 def _read(opened: BinaryIO) -> bytes:
