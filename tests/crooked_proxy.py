@@ -239,6 +239,14 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
+def free_port_on_both() -> int:
+    """A port on which nothing listens, neither on 127.0.0.1 nor on ::1."""
+    while True:
+        port = free_port("::1")
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 @contextlib.asynccontextmanager
 async def opened(*listeners: Listener) -> AsyncIterator[None]:
     """All of them at once."""

@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crooked_proxy import AUTHORITY, NAME, CrookedProxy, Listener, Speaker, free_port, opened, swallowing_port
+from crooked_proxy import (
+    AUTHORITY,
+    NAME,
+    CrookedProxy,
+    Listener,
+    Speaker,
+    free_port,
+    free_port_on_both,
+    opened,
+    swallowing_port,
+)
 
 from heartlink.doctor import (
     VERDICTS,
@@ -265,7 +275,7 @@ async def test_a_web_server_that_cannot_upgrade_is_told_to_whoever_asks_for_a_so
 
 
 async def test_nothing_listens() -> None:
-    port = free_port()
+    port = free_port_on_both()
     report = await report_of(f"localhost:{port}")
     assert report.found.verdict.code == "nothing_listens"
     assert f"port {port} of localhost" in report.found.sentence and "::1: refused" in report.found.sentence
@@ -363,7 +373,7 @@ async def test_garbage_ends_with_a_verdict_that_a_terminal_may_show(garbage: byt
 async def test_localhost_is_two_addresses(serve: Serve, other: str, code: str) -> None:
     server = await serve()
     own = "127.0.0.1" if other == "::1" else "::1"
-    port = free_port(other)
+    port = free_port_on_both()
     async with CrookedProxy(server.port, host=own, port=port), Speaker(b"SSH-2.0-x\r\n", host=other, port=port):
         report = await report_of(f"http://localhost:{port}/")
         assert report.found.verdict.code == code, words(report)
@@ -376,7 +386,7 @@ async def test_localhost_is_two_addresses(serve: Serve, other: str, code: str) -
 
 async def test_two_heartlinks_on_one_port_are_two(serve: Serve) -> None:
     one, two = await serve(), await serve()
-    port = free_port("::1")
+    port = free_port_on_both()
     async with opened(CrookedProxy(one.port, port=port), CrookedProxy(two.port, host="::1", port=port)):
         report = await report_of(f"localhost:{port}")
     assert report.found.verdict.code == "another_on_ipv4" or report.found.verdict.code == "another_on_ipv6"

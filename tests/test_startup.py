@@ -450,9 +450,11 @@ def test_another_program_that_answers_in_its_place_is_told_with_pid_command_and_
 @pytest.mark.parametrize("late", ["::1", "127.0.0.1"])
 def test_a_program_that_took_the_other_side_of_localhost_is_noticed(late: str) -> None:
     own = "127.0.0.1" if late == "::1" else "::1"
-    claimed = asyncio.run(claim_port(own, 0))
-    port = claimed[0].getsockname()[1]
-    with claimed[0], another_web_server(late, port) as (_, pid):
+    ipv4, ipv6 = asyncio.run(claim_port("localhost", 0))
+    held, left = (ipv4, ipv6) if late == "::1" else (ipv6, ipv4)
+    port = held.getsockname()[1]
+    left.close()
+    with held, another_web_server(late, port) as (_, pid):
         lines = asyncio.run(check_reach([own], port, "name-of-this-start"))
     (line,) = [line for line in lines if "Another program" in line]
     where = f"[::1]:{port}" if late == "::1" else f"127.0.0.1:{port}"

@@ -106,10 +106,6 @@ class RunningProxy:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        # Apache's workers are another user.
-        for part in (folder, *folder.parents):
-            if part.stat().st_uid == os.geteuid() and str(part) not in ("/", "/tmp"):
-                part.chmod(part.stat().st_mode | 0o055)
 
     @property
     def pid(self) -> int:
