@@ -37,7 +37,7 @@ from heartlink.files import Depot, Transfers, Uploads
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
 from heartlink.media import Inspector
-from heartlink.metrics import Gauge, Metrics, watch_loop_lag
+from heartlink.metrics import Metrics, count_files, make_metrics, watch_loop_lag
 from heartlink.model import RoomId, SessionId, UserId
 from heartlink.policy import Desk, Explainer, furnish_policy
 from heartlink.protocol import Limits
@@ -172,7 +172,8 @@ class House:
         self._furnish_calls()
         self._furnish_administration()
         self._furnish_doctor()
-        self._furnish_metrics()
+        self.metrics = make_metrics(self)
+        self.tasks.keep(lambda: watch_loop_lag(self.tallies.loop_lag_seconds))
         stack.callback(self.refusal_log.close)
         stack.callback(self.unread_hints.close)
         stack.callback(self.calls.close)
@@ -320,18 +321,6 @@ class House:
             self.diagnosis, self.hub, self.auth, clock=self.clock, spawn=self.tasks.spawn
         )
 
-    def _furnish_metrics(self) -> None:
-        """What an operator watches."""
-        gauges = (
-            Gauge("store_up", "Whether the store answers.", lambda: float(self.health.is_up)),
-            Gauge("draining", "Whether everybody was asked to come back in a moment.", lambda: float(self.draining)),
-            Gauge("rooms_live", "Rooms in memory.", lambda: len(self.live_rooms)),
-            Gauge("tasks", "Background work under way.", lambda: len(self.tasks)),
-            Gauge("policy_version", "The latest version of who may what.", lambda: self.desk.version),
-        )
-        self.metrics = Metrics(self.hub, self.tallies, self.connection_limits, gauges)
-        self.tasks.keep(lambda: watch_loop_lag(self.tallies.loop_lag_seconds))
-
     async def _find_administrator(self) -> None:
         """Make the one that was named; where there is none, a way for whoever started the server to become one."""
         if self.settings.create_admin:
@@ -352,6 +341,7 @@ class House:
 
     def _publish(self, live: LiveRoom, steps: list[Published]) -> None:
         publish(live, steps)
+        count_files(self.tallies, steps)
         self.depot.keeper.note(live, steps)
         self.unread_hints.note(live.state)
 

@@ -52,6 +52,9 @@ class Tallies:
         """By route, method and status."""
         self.store_failures: Counter[tuple[str, ...]] = Counter()
         """By operation."""
+        self.uploads: Counter[tuple[str, ...]] = Counter()
+        """Files that came with messages, by the type of the message."""
+        self.upload_bytes = 0
         self.request_seconds = Histogram(LATENCY_SECONDS)
         self.store_seconds: dict[str, Histogram] = {}
         """By operation."""

@@ -152,6 +152,20 @@ async def test_a_store_that_does_not_answer_shows(serve: Serve, monkeypatch: pyt
     assert seen.sum("heartlink_refusals_total", place="frame", code="not_saved") == 1
 
 
+async def test_files_are_counted_with_the_messages_that_bring_them(serve: Serve) -> None:
+    server = await serve()
+    ann = await server.person("ann")
+    room = await ann.opens(name="Tea")
+    plain = {"Content-Type": "application/octet-stream"}
+    for number in range(2):
+        answer = await ann.asks("POST", f"/api/rooms/{room}/files?name=n{number}.bin", bytes(1000), headers=plain)
+        assert answer.status == 201, answer
+    seen = await figures(ann)
+    assert seen.sum("heartlink_uploads_total", type="file") == 2
+    assert seen.sum("heartlink_upload_bytes_total") == 2000
+    assert seen.sum("heartlink_transfers") == 0 and seen.sum("heartlink_calls") == 0
+
+
 async def test_this_machine_may_look_and_whoever_comes_through_it_may_not(serve: Serve) -> None:
     server = await serve()
     stranger = server.stranger()

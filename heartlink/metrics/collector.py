@@ -87,6 +87,8 @@ class HouseCollector(Collector):
             "http_requests", "Answered requests, refused and upgraded ones too.", tallies.requests, _REQUEST_LABELS
         )
         yield _histogram("http_request_seconds", "From a request's first line to its answer.", tallies.request_seconds)
+        yield _counter("uploads", "Files that came with messages, by type.", tallies.uploads, ("type",))
+        yield _counter("upload_bytes", "Bytes of those files.", {(): tallies.upload_bytes})
         codes = self._hub.flusher.ledger.errors_out().items()
         refusals: Rows = {**tallies.refusals} | {("frame", code): count for code, count in codes}
         yield _counter("refusals", "What was refused, by place and code.", refusals, ("place", "code"))
