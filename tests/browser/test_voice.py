@@ -85,8 +85,13 @@ def voices(person: Person, count: int = 1) -> Locator:
 
 
 def plays(person: Person, beyond_seconds: float = 0.2) -> None:
-    """What plays now really moves on."""
-    becomes(person.page, f"!{AUDIO}.paused && {AUDIO}.currentTime > {beyond_seconds}")
+    """What plays now, or has just ended, was really played to beyond a place."""
+    becomes(person.page, f"{AUDIO}.played.length && {AUDIO}.played.end({AUDIO}.played.length - 1) > {beyond_seconds}")
+
+
+def slowly(person: Person) -> None:
+    """Let what plays take its time, so that a busy machine comes to see it."""
+    person.page.evaluate(f"{AUDIO}.playbackRate = 0.2")
 
 
 def test_a_voice_message_is_recorded_heard_and_known_to_be_heard(cast: Cast) -> None:
@@ -102,12 +107,14 @@ def test_a_voice_message_is_recorded_heard_and_known_to_be_heard(cast: Cast) -> 
     message = ann.asks("GET", f"/api/rooms/{room}/messages")["messages"][0]
     assert (message["message_type"], message["listened"], message["content"]) == ("voice", [], "")
     assert message["file"]["mime"] == "audio/webm" and message["file"]["size"] > 1000
-    assert 1.5 < message["file"]["duration"] < 30
+    assert 1.2 < message["file"]["duration"] < 30
     assert len(message["file"]["waveform"]) == 64 and max(message["file"]["waveform"]) == 100
     assert ann.page.locator(".voice-heard").count() == 0
 
+    voice.locator(".voice-wave").press("Home")
+    slowly(bob)
     voice.get_by_role("button", name="Play the voice message").click()
-    plays(bob, 0.5)
+    plays(bob, 0.2)
     expect(voice.locator(".voice-time")).to_have_text(re.compile(r"^-0:0\d$"))
     expect(voice.locator(".voice-dot")).to_have_count(0)
     expect(voices(ann).locator(".voice-heard")).to_have_text("heard by Bob")
@@ -135,7 +142,7 @@ def test_one_moves_in_it_by_keyboard_and_by_pointer(cast: Cast) -> None:
     def is_at(seconds: float) -> None:
         near = f"Math.abs({AUDIO}.currentTime - {seconds}) < 0.35 && !{AUDIO}.seeking"
         becomes(bob.page, near)
-        assert slider.get_attribute("aria-valuenow") == str(round(bob.page.evaluate(f"{AUDIO}.currentTime")))
+        assert slider.get_attribute("aria-valuenow") == str(int(bob.page.evaluate(f"{AUDIO}.currentTime") + 0.5))
 
     bob.page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
     is_at(duration / 2)
@@ -150,7 +157,7 @@ def test_one_moves_in_it_by_keyboard_and_by_pointer(cast: Cast) -> None:
     is_at(duration - 2)
     assert slider.get_attribute("aria-valuetext")
     bob.page.keyboard.press(" ")
-    plays(bob, duration - 1.9)
+    plays(bob, duration - 1.8)
     expect(bob.page.locator("#stored .voice-dot")).to_have_count(0)
 
 
@@ -191,7 +198,7 @@ def test_the_keyboard_records_listens_answers_and_sends(cast: Cast) -> None:
     page.locator("#voice-button").focus()
     page.keyboard.press("Enter")
     expect(page.locator(".voice-bar")).to_have_attribute("data-state", "free")
-    records(page)
+    records(page, 3)
     page.keyboard.press("Shift+Tab")
     expect(page.get_by_role("button", name="Stop and listen")).to_be_focused()
     page.keyboard.press("Enter")
@@ -215,23 +222,28 @@ def test_one_plays_at_a_time_and_then_the_next_one_not_heard_yet(cast: Cast) -> 
         talks(ann)
     found = voices(bob, 3)
     expect(bob.page.locator(".voice-dot")).to_have_count(3)
-    found.nth(1).locator(".voice-play").click()
-    plays(bob, 0)
+    found.nth(1).locator(".voice-wave").press("Home")
     speed = found.nth(1).locator(".voice-speed")
     for words in ("1.5×", "2×"):
         speed.click()
         expect(speed).to_have_text(words)
     assert bob.page.evaluate(f"{AUDIO}.playbackRate") == 2
+    expect(bob.page.locator(".voice-dot")).to_have_count(3)
+    found.nth(1).locator(".voice-play").click()
     # The first one was passed over; the third plays on by itself, and then it is quiet.
     expect(found.nth(2).locator(".voice-dot")).to_have_count(0, timeout=30_000)
     expect(bob.page.locator(".voice.playing")).to_have_count(0, timeout=30_000)
     expect(bob.page.locator(".voice-dot")).to_have_count(1)
-    found.nth(2).locator(".voice-play").click()
-    expect(bob.page.locator(".voice.playing")).to_have_count(1)
-    found.nth(0).locator(".voice-play").click()
-    expect(found.nth(0)).to_have_class(re.compile("playing"))
-    expect(found.nth(2)).not_to_have_class(re.compile("playing"))
-    assert bob.page.evaluate(f"{AUDIO}.playbackRate") == 2
+    for one, other in ((0, 2), (2, 0)):
+        found.nth(one).locator(".voice-wave").press("Home")
+        slowly(bob)
+        found.nth(one).locator(".voice-play").click()
+        expect(found.nth(one)).to_have_class(re.compile("playing"))
+        expect(found.nth(other)).not_to_have_class(re.compile("playing"))
+    bob.page.reload()
+    bob.is_connected()
+    voices(bob, 3).nth(0).locator(".voice-wave").press("Home")
+    expect(bob.page.locator(".voice.current .voice-speed")).to_have_text("2×")
 
 
 def test_recording_and_listening_on_every_screen(cast: Cast, artifacts: Path) -> None:

@@ -145,7 +145,7 @@ export class VoiceButton {
     bar.style.height = `${12 + level * 88}%`;
     levels.append(bar);
     const left = MOST_SECONDS - seconds;
-    time.textContent = left > WARN_SECONDS ? clockText(seconds) : t("{time} left", { time: clockText(left) });
+    time.textContent = left > WARN_SECONDS ? clockText(Math.floor(seconds)) : t("{time} left", { time: clockText(left) });
     time.classList.toggle("ending", left <= WARN_SECONDS);
   }
 
