@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.actors import Person
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 async def eventually(condition: Callable[[], object]) -> None:
