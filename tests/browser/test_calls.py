@@ -43,6 +43,12 @@ MORE_THAN = f"""async (before) => {{
         && video.currentTime > before.time + 0.2 && video.videoWidth > 100;
 }}"""
 
+# A crash says nothing to anybody, and asks nobody: nor does such a page when it is loaded again.
+NO_GOODBYE = """
+    const listen = globalThis.addEventListener;
+    globalThis.addEventListener = (name, ...more) =>
+        ["pagehide", "beforeunload"].includes(name) || listen.call(globalThis, name, ...more);
+"""
 WAY = "/a=ice-ufrag:(\\S+)/.exec(globalThis.peers.at(-1).currentLocalDescription.sdp)[1]"
 
 
@@ -94,9 +100,9 @@ class Two:
             is_in(person, "connected")
 
 
-def caller(cast: Cast, name: str, **options: Any) -> Person:
+def caller(cast: Cast, name: str, script: str = "", **options: Any) -> Person:
     person = cast.user(f"{name}{len(cast.people)}{cast.server.port}{next(_numbers)}", display_name=name, **options)
-    person.context.add_init_script(REMEMBER_PEERS)
+    person.context.add_init_script(REMEMBER_PEERS + script)
     return person
 
 
@@ -256,6 +262,22 @@ def test_a_killed_tab_ends_the_call_for_the_other(cast: Cast) -> None:
     expect(two.ann.page.locator(".call-words")).to_contain_text("The connection was lost")
     sees_line(two.ann, r"^Video call\d+:\d\d$")
     is_free(two.ann)
+
+
+def test_a_tab_that_crashed_and_is_loaded_again_is_back_in_the_call(cast: Cast) -> None:
+    two = Two(cast, script=NO_GOODBYE)
+    two.speak()
+    for person in reversed(list(two)):
+        person.page.reload()
+        is_in(person, "connected")
+    presses(two.ann, "Turn the camera on")
+    presses(two.bob, "Turn the camera on")
+    for person in two:
+        sees_motion(person)
+    presses(two.bob, "Hang up")
+    for person in two:
+        sees_line(person, r"^Video call\d+:\d\d$")
+        is_free(person)
 
 
 def test_a_revoked_right_ends_the_call(cast: Cast) -> None:

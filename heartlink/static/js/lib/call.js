@@ -70,7 +70,10 @@ export class Calls extends Emitter {
     this.#mustBeFree();
     this.#stopRinging(null);
     const peer = { id: ring.user_id, username: ring.username };
-    const call = this.#begin({ id: ring.call_id, media: ring.media, isCaller: false, peer });
+    return this.#takePlace(this.#begin({ id: ring.call_id, media: ring.media, isCaller: false, peer }));
+  }
+
+  async #takePlace(call) {
     try {
       await this.#ask({ type: "video_call_status", call_id: call.id, status: "joined" });
     } catch (error) {
@@ -79,6 +82,17 @@ export class Calls extends Emitter {
     }
     if (!call.isOver) call.open();
     return call;
+  }
+
+  /**
+   * Takes one's place in a call again that another page of the same user was in, or this one before it crashed.
+   * @param {{id: string, media: string, isCaller: boolean, peer: {id: string, username: string}}} place `call.place` of then
+   * @returns {Promise<Call>} @throws {HeartLinkError} conflict, not_found: it is over
+   */
+  async resume({ id, media, isCaller, peer }) {
+    this.#mustBeFree();
+    const call = this.#begin({ id, media, isCaller, peer });
+    return this.#takePlace(call);
   }
 
   decline() {
@@ -263,6 +277,12 @@ export class Call extends Emitter {
 
   get isOver() {
     return this.state.name === "over";
+  }
+
+  /** What `Calls.resume` takes; null before somebody has answered. */
+  get place() {
+    const { id, media, isCaller, peer } = this;
+    return peer ? { id, media, isCaller, peer } : null;
   }
 
   hangUp() {

@@ -8,6 +8,7 @@ import { avatar, el, roomTitle, t, toastError } from "./ui.js";
 
 const OVER_SHOWN_MS = 3500;
 const QUALITY_EVERY_MS = 3000;
+const PLACE = "heartlink:call";
 
 /** @param {import("../lib/room.js").Room} room @returns {Calls} */
 export function wireCalls(room) {
@@ -58,6 +59,7 @@ class CallDesk {
     addEventListener("pagehide", () => calls.current?.hangUp());
     addEventListener("beforeunload", (event) => calls.current && event.preventDefault());
     if (this.#answerAtOnce) history.replaceState(null, "", location.pathname);
+    this.#returnAfterCrash();
     this.#drawButtons();
   }
 
@@ -89,6 +91,25 @@ class CallDesk {
     if (error.code === "conflict" && ringing && error.fields?.call_id === ringing.call_id)
       await this.#answer(this.#wanted);
     else toastError(error);
+  }
+
+  /** A tab that crashed and was loaded again finds its place in the call; one that was closed has hung up. */
+  #returnAfterCrash() {
+    const kept = JSON.parse(sessionStorage.getItem(PLACE) ?? "null");
+    sessionStorage.removeItem(PLACE);
+    if (kept?.room !== this.#room.id) return;
+    const stop = this.#room.on("state", async ({ name }) => {
+      if (name !== "live") return;
+      stop();
+      // Whether the camera was on is not known any more: that is for the user to say.
+      this.#wanted = { audio: true, video: false };
+      await this.#calls.resume(kept.place).catch(() => {});
+    });
+  }
+
+  #keepPlace(call) {
+    if (call.isOver) sessionStorage.removeItem(PLACE);
+    else if (call.place) sessionStorage.setItem(PLACE, JSON.stringify({ room: this.#room.id, place: call.place }));
   }
 
   async #answer(wanted) {
@@ -170,6 +191,7 @@ class CallDesk {
       }
       this.#stopSound();
       this.#stopSound = state.name === "calling" ? startRinging("ringback") : () => {};
+      this.#keepPlace(call);
       this.#panel.draw();
       if (state.name === "over") this.#over(call);
     });
