@@ -49,6 +49,7 @@ from heartlink.doctor.strangers import recognize
 from tests.actors import Server
 from tests.conftest import Serve
 from tests.launching import ROOT
+from tests.launching import Server as Launched
 
 pytestmark = pytest.mark.gen_test(timeout=30)
 
@@ -672,6 +673,22 @@ async def test_the_command_says_it_in_one_sentence_first_and_last_and_by_its_exi
     secret = "eyJhbGciOi.hunter2.sig"
     code, out, errors = await ends(command(f"{server.url}/?token={secret}", environment={"NO_COLOR": "1"}))
     assert code == 15 and "hunter2" not in out + errors
+
+
+async def test_a_heartlink_on_another_port_of_this_machine_is_pointed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other tests may have theirs at the same time.
+    monkeypatch.setattr("heartlink.doctor.neighbours.ASKED_LIMIT", 1000)
+    monkeypatch.setattr("heartlink.doctor.neighbours.SHOWN_LIMIT", 1000)
+    loop = asyncio.get_running_loop()
+    with Launched("--port=0", f"--data-dir={tmp_path}") as server:
+        address = await loop.run_in_executor(None, server.address)
+        async with Speaker(b"SSH-2.0-x\r\n") as other:
+            for wrong in (other.port, free_port()):
+                report = await report_of(f"127.0.0.1:{wrong}")
+                assert "HeartLink does answer on this machine, at http://" in report.found.fix, words(report)
+                assert f"{address}." in report.found.fix or f"{address} and" in report.found.fix
 
 
 async def test_whoever_watches_sees_each_step_when_it_is_done(serve: Serve) -> None:

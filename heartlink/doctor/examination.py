@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heartlink.doctor.address import Target
+from heartlink.doctor.neighbours import find_neighbours
 from heartlink.doctor.occupants import GATEWAY_STATUSES, Meeting, Occupant, house_says_no, is_house, refusal_in
 from heartlink.doctor.sockets import SocketSteps
 from heartlink.doctor.steps import Notebook, Options, Step, Tell
 from heartlink.doctor.strangers import trusting_context
 from heartlink.doctor.verdicts import Found, refused
-from heartlink.doctor.ways import Way, look_up
+from heartlink.doctor.ways import Way, is_of_this_machine, look_up
 from heartlink.doctor.wire import NotHttp, printable
 
 NAME_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 1.6
 ANSWER_SECONDS: Final = 1.4
+NEIGHBOUR_SECONDS: Final = 0.4
 WHOAMI_PATH: Final = "/api/doctor/whoami"
 
 
@@ -45,6 +47,9 @@ async def examine(target: Target, options: Options, tell: Tell = lambda step: No
             found = await examination.run()
     except Found as verdict:
         found = verdict
+        if examination.is_here and "holder" in found.seen:
+            neighbours = await find_neighbours(target, NEIGHBOUR_SECONDS * options.pace)
+            found.seen["holder"] = f"{found.seen['holder']}{neighbours}"
     except (AttributeError, KeyError, TypeError, ValueError, EOFError) as problem:
         # What calls itself HeartLink may be anything: its answers are read as if they were, and this is the end of it.
         found = examination.notebook.fail(
@@ -66,6 +71,7 @@ class Examination:
         self.options = options
         self.notebook = Notebook(options, tell)
         self.server = ""
+        self.is_here = False
 
     async def run(self) -> Found:
         """All steps; returns that all is well, or raises Found."""
@@ -99,6 +105,7 @@ class Examination:
 
     async def _connect(self, addresses: list[str]) -> list[Way]:
         """Every way that takes a connection; one of each family."""
+        self.is_here = all(is_of_this_machine(address) for address in addresses)
         results = await asyncio.gather(*(self._try_to_connect(address) for address in addresses))
         outcomes = dict(zip(addresses, results, strict=True))
         for family, mark in (("tcp, IPv4", "."), ("tcp, IPv6", ":")):
@@ -145,6 +152,7 @@ class Examination:
             "host": self.target.host,
             "port": self.target.port,
             "addresses": ", ".join(f"{address}: {outcome}" for address, (outcome, _) in outcomes.items()),
+            "holder": "",
         }
         words = [outcome for outcome, _ in outcomes.values()]
         if "refused" in words:

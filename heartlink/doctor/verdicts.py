@@ -95,7 +95,7 @@ _ALL: Final = (
         Kind.NOTHING,
         "Nothing listens on port {port} of {host}: the connection was refused ({addresses}).",
         "Start HeartLink with --port={port}, or give the port that it says it listens on; "
-        "from another machine it is reached only with --host=0.0.0.0 or through a proxy.",
+        "from another machine it is reached only with --host=0.0.0.0 or through a proxy.{holder}",
     ),
     Verdict(
         "filtered",
