@@ -98,6 +98,8 @@ def test_metadata_go_and_not_a_pixel_changes(form: str, options: dict[str, Any],
     assert looked.image.tobytes() == Image.open(io.BytesIO(content)).convert(looked.image.mode).tobytes()
     assert looked.image.info.get("icc_profile") == options.get("icc_profile")
     assert not looked.image.getexif()
+    # A WebP also says in front which metadata it has: none.
+    assert form != "WEBP" or looked.kept[12:16] != b"VP8X" or not looked.kept[20] & 0b1100
 
 
 def test_texts_of_a_png_go_whichever_way_they_are_packed(tmp_path: Path) -> None:
