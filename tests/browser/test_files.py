@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from PIL import Image
@@ -60,13 +61,15 @@ def two(couple: tuple[Person, Person]) -> Iterator[tuple[Person, Person]]:
     ann, bob = couple
     room = ann.makes_room(unique("Harbour "), bob)
     for person in couple:
-        person.page.close()
-        person.page = person.new_tab()
-        person.opens(room)
+        person.goes_to(f"/chat/{quote(room, safe='')}/")
+    for person in couple:
+        person.is_connected()
     yield couple
     for person in couple:
-        for page in person.context.pages[1:]:
-            page.close()
+        person.page.unroute_all()
+        for page in person.context.pages:
+            if page is not person.page:
+                page.close()
     assert [complaint for person in couple for complaint in person.complaints] == []
 
 
@@ -94,6 +97,10 @@ def a_file(tmp_path: Path) -> Maker:
         return path
 
     return make
+
+
+def room_of(person: Person) -> str:
+    return unquote(person.page.url.split("/chat/")[1].strip("/"))
 
 
 def sha256(data: bytes) -> str:
@@ -149,6 +156,11 @@ class Line:
         self._session = page.context.new_cdp_session(page)
         self._session.send("Network.enable")
         self.limit(SLOW)
+
+    def ends(self) -> None:
+        """From here on as fast as it can."""
+        self.limit(NO_LIMIT)
+        self._session.detach()
 
     def limit(self, upload_bytes_per_second: int) -> None:
         conditions = {"offline": False, "latency": 0, "downloadThroughput": -1}
@@ -277,7 +289,7 @@ def test_the_server_is_killed_in_the_middle_and_the_upload_resumes(
     expect(ann.page.locator("#pending .upload-words")).to_contain_text("It goes on by itself.")
     ann.says("does it arrive?")
     server.start()
-    line.limit(NO_LIMIT)
+    line.ends()
     assert sha256(fetched(bob, "tour.bin")) == sha256(data)
     bob.hears("does it arrive?")
     has_sent(ann)
@@ -301,7 +313,7 @@ def test_a_reload_in_the_middle_goes_on_and_a_second_tab_keeps_out(two: tuple[Pe
 
     uploads = Uploads(ann.page)
     ann.page.reload()
-    line.limit(NO_LIMIT)
+    line.ends()
     assert sha256(fetched(bob, "long.bin")) == sha256(data)
     has_sent(ann)
     expect(second.locator("#pending .message")).to_have_count(0)
@@ -351,9 +363,11 @@ def test_a_file_waits_for_the_words_before_it(two: tuple[Person, Person], a_file
 
         upstream.on_message(hand_on)
 
+    room = room_of(ann)
+    ann.page.close()
+    ann.page = ann.new_tab()
     ann.page.route_web_socket(re.compile("/ws/chat/"), hold_back)
-    ann.page.reload()
-    ann.is_connected()
+    ann.opens(room)
     uploads = Uploads(ann.page)
     ann.says("look at this")
     bob.hears("look at this")
@@ -377,7 +391,7 @@ def test_an_upload_is_cancelled(two: tuple[Person, Person], a_file: Maker, artif
     with ann.page.expect_request(lambda request: request.method == "DELETE" and "/api/uploads/" in request.url):
         ann.page.get_by_role("button", name="Cancel the upload of mistake.bin").click()
     has_sent(ann)
-    line.limit(NO_LIMIT)
+    line.ends()
     ann.says("sorry")
     bob.hears("sorry")
     expect(bob.page.locator("#stored .file-card")).to_have_count(0)
@@ -390,7 +404,39 @@ def test_an_upload_is_cancelled(two: tuple[Person, Person], a_file: Maker, artif
     expect(ann.page.locator("#pending .message")).to_have_count(0)
 
 
+def test_what_is_left_behind_is_sent_from_any_page(two: tuple[Person, Person], server: Server, a_file: Maker) -> None:
+    ann, bob = two
+    server.kill()
+    ann.is_cut_off()
+    ann.says("one for the road")
+    attaches(ann, a_file("map.bin", noise(64_000)), caption="and the map")
+    expect(ann.page.locator("#pending .message")).to_have_count(2)
+    ann.page.close()
+    server.start()
+    ann.page = ann.new_tab()
+    ann.goes_to("/")
+    assert sha256(fetched(bob, "map.bin")) == sha256(noise(64_000))
+    assert bob.conversation() == ["one for the road", "and the map"]
+    ann.page.wait_for_function(
+        "() => !Object.keys(localStorage).some(key => key.startsWith('heartlink:outbox'))", timeout=PATIENCE_MS
+    )
+
+
 # --- refused
+
+
+def test_whoever_is_removed_in_the_middle_is_told_why(two: tuple[Person, Person], a_file: Maker) -> None:
+    ann, bob = two
+    room = quote(room_of(bob), safe="")
+    line = Line(bob.page)
+    attaches(bob, a_file("late.bin", noise(2 << 20)))
+    line.stands_still_at(0.1)
+    ann.asks("DELETE", f"/api/rooms/{room}/members/{bob.id}")
+    expect(bob.page.get_by_role("region", name="You are no longer in this room")).to_be_visible()
+    line.ends()
+    told = "Not sent: late.bin. You do not hold 'chat.send' in this room."
+    expect(bob.page.locator("#upload-news")).to_have_text(told, timeout=PATIENCE_MS)
+    assert ann.asks("GET", f"/api/rooms/{room}/messages")["messages"] == []
 
 
 def test_what_is_too_large_is_refused_before_it_is_sent(two: tuple[Person, Person], a_file: Maker) -> None:
@@ -470,6 +516,26 @@ def test_the_gallery_is_walked_by_keys(two: tuple[Person, Person], a_file: Maker
     page.keyboard.press("Escape")
     expect(gallery).to_have_count(0)
     expect(opener).to_be_focused()
+
+
+def test_the_gallery_reaches_beyond_what_is_loaded(two: tuple[Person, Person], a_file: Maker) -> None:
+    ann, _ = two
+    room = room_of(ann)
+    attaches(ann, a_file("early.png", picture(60, 40)))
+    has_sent(ann)
+    for number in range(60):
+        ann.posts(room, f"words {number}")
+    attaches(ann, a_file("late.png", picture(60, 40)))
+    has_sent(ann)
+    ann.opens(room)
+    expect(ann.page.locator("#stored .media-image")).to_have_count(1)
+    ann.page.get_by_role("button", name="Open the image late.png").click()
+    shown = ann.page.locator(".gallery-picture")
+    expect(shown).to_have_attribute("alt", "late.png")
+    ann.page.get_by_role("button", name="Previous image").click()
+    expect(shown).to_have_attribute("alt", "early.png", timeout=PATIENCE_MS)
+    expect(ann.page.get_by_role("button", name="Previous image")).to_be_hidden()
+    expect(ann.page.locator(".gallery-stage")).to_be_focused()
 
 
 def test_a_picture_that_is_gone_leaves_a_quiet_place(two: tuple[Person, Person], a_file: Maker) -> None:

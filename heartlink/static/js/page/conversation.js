@@ -249,7 +249,7 @@ export class Conversation {
     this.#drawToLatest();
     this.#look();
     if (this.#frame.scrollTop < LOAD_OLDER_WITHIN_PX) this.loadOlder();
-    if (this.#room.timeline.hasNewer && this.#distanceToEnd() < LOAD_OLDER_WITHIN_PX) this.#loadNewer();
+    if (this.#room.timeline.hasNewer && this.#distanceToEnd() < LOAD_OLDER_WITHIN_PX) this.loadNewer();
   }
 
   #drawToLatest() {
@@ -274,7 +274,8 @@ export class Conversation {
     }
   }
 
-  async #loadNewer() {
+  /** One more page of what came after the part that is shown. */
+  async loadNewer() {
     try {
       this.#drawNewer(await this.#room.loadNewer());
     } catch (error) {

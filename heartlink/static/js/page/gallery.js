@@ -4,7 +4,7 @@ import { el, exactTime, iconButton, t } from "./ui.js";
 
 const SWIPE_PX = 50;
 const PAN_PX = 4;
-const MOST_OLDER_PAGES = 3;
+const MOST_PAGES = 3;
 const MOST_ZOOM = 8;
 const ZOOM_STEP = 1.6;
 const NEWS_MS = 4000;
@@ -113,7 +113,7 @@ export class Gallery {
     const index = images.findIndex(({ id }) => id === message.id);
     count.textContent = images.length > 1 ? t("{number} of {count}", { number: index + 1, count: images.length }) : "";
     older.hidden = index <= 0 && !this.#room.timeline.hasMore;
-    newer.hidden = index >= images.length - 1;
+    newer.hidden = index >= images.length - 1 && !this.#room.timeline.hasNewer;
     stage.replaceChildren(this.#picture(message));
     this.#setZoom(1);
     for (const near of [images[index + 1], images[index - 1]]) if (near) new Image().src = near.file_url;
@@ -137,7 +137,7 @@ export class Gallery {
 
   async #step(by) {
     if (this.#isLooking) return;
-    const next = this.#neighbour(by) ?? (by < 0 ? await this.#lookFurtherBack() : null);
+    const next = this.#neighbour(by) ?? (await this.#lookFurther(by));
     if (!next || !this.#dialog.open) return;
     const { older, newer, stage } = this.#parts;
     this.#show(next);
@@ -151,18 +151,20 @@ export class Gallery {
     return index === -1 ? null : (images[index + by] ?? null);
   }
 
-  async #lookFurtherBack() {
+  /** Beyond the part of the history that is here, a few pages at a time. */
+  async #lookFurther(by) {
+    const { timeline } = this.#room;
+    const hasMore = () => (by < 0 ? timeline.hasMore : timeline.hasNewer);
     this.#isLooking = true;
     try {
-      for (let page = 0; page < MOST_OLDER_PAGES && this.#room.timeline.hasMore; page += 1) {
-        await this.#conversation.loadOlder();
-        if (this.#neighbour(-1)) break;
+      for (let page = 0; page < MOST_PAGES && hasMore() && !this.#neighbour(by); page += 1) {
+        await (by < 0 ? this.#conversation.loadOlder() : this.#conversation.loadNewer());
       }
     } finally {
       this.#isLooking = false;
     }
-    const found = this.#neighbour(-1);
-    if (!found) this.#parts.older.hidden = !this.#room.timeline.hasMore;
+    const found = this.#neighbour(by);
+    if (!found) this.#parts[by < 0 ? "older" : "newer"].hidden = !hasMore();
     return found;
   }
 

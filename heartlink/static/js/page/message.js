@@ -160,14 +160,20 @@ export function drawPending(entry, around) {
   );
 }
 
+/** Of what the browser no longer has there is nothing to send again. */
+const GONE = new Set(["file_lost", "file_unreadable"]);
+
 function failure(entry, isFailed) {
   const { sentence, fix } = explain(entry.error);
   if (!isFailed) return el("div", { class: "failure" }, `${sentence} ${t("It is tried again by itself.")}`);
+  const isGone = GONE.has(entry.error.code);
   return el(
     "div",
     { class: "failure" },
     `${sentence} ${fix}`,
-    el("button", { type: "button", class: "link-button", data: { retry: entry.client_id } }, t("Try again")),
+    isGone
+      ? null
+      : el("button", { type: "button", class: "link-button", data: { retry: entry.client_id } }, t("Try again")),
     el("button", { type: "button", class: "link-button", data: { discard: entry.client_id } }, t("Discard")),
   );
 }
