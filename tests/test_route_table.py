@@ -54,7 +54,7 @@ REST = [
     Row("GET", "/api/doctor/whoami", PUBLIC),
     # Files
     Row("POST", "/api/rooms/{room_id}/files", (401, 403, 201, 201), {"any": "bytes"}),
-    Row("POST", "/api/uploads", (401, 412, 412, 412), about="without a version of tus"),
+    Row("POST", "/api/uploads/", (401, 412, 412, 412), about="without a version of tus"),
     Row("HEAD", "/api/uploads/{upload_id}", (401, 412, 412, 412), about="without a version of tus"),
     Row("PATCH", "/api/uploads/{upload_id}", (401, 412, 412, 412), about="without a version of tus"),
     Row("DELETE", "/api/uploads/{upload_id}", (401, 412, 412, 412), about="without a version of tus"),
