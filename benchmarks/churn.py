@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, in_words
 from benchmarks.process import ENOUGH_FILES, HeartLinkProcess, allow_many_files
 
 CYCLES, FIRST, AT_ONCE = 10_000, 1000, 40
@@ -108,7 +108,7 @@ def main() -> int:
         points, pace = asyncio.run(measure(Path(name), flags.cycles))
     first, last = points[0].resident_bytes, points[-1].resident_bytes
     growth = last / first - 1
-    print(f"{describe_machine()}\n\n| measured | |\n| --- | ---: |")
+    print(f"{in_words(describe_machine())}\n\n| measured | |\n| --- | ---: |")
     print(f"| cycles, {AT_ONCE} at once | {flags.cycles:,} |\n| cycles a second | {pace:,.0f} |")
     print(f"| memory after the first {FIRST:,} | {first / 1024:,.0f} KiB |")
     print(f"| memory after all | {last / 1024:,.0f} KiB |\n| growth | {growth:+.1%} |")

@@ -54,6 +54,14 @@ def describe_machine() -> dict[str, object]:
     }
 
 
+def in_words(machine: dict[str, object]) -> str:
+    """The machine in one line."""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"load average before: {machine['load_average_before']}"
+    )
+
+
 def own_versions(names: Iterable[str]) -> dict[str, str]:
     """Installed versions of distributions in this environment; those that are absent are left out."""
     found = {}

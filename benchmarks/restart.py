@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import describe_machine, measure_fdatasync
+from benchmarks.machine import describe_machine, in_words, measure_fdatasync
 from benchmarks.process import ENOUGH_FILES, HeartLinkProcess, allow_many_files
 from benchmarks.returning import Crowd
 
@@ -117,7 +117,7 @@ def main() -> int:
         folder = Path(name)
         how = [signal.SIGTERM, signal.SIGKILL]
         done = asyncio.run(measure(folder, flags.clients, flags.rooms, USERS, how))
-        print(f"{describe_machine()}, fdatasync {measure_fdatasync(folder)}\n")
+        print(f"{in_words(describe_machine())}, one fdatasync {measure_fdatasync(folder)['median_ms']:.2f} ms\n")
     print(table(done, flags.clients))
     return 0 if all(one.resumed == flags.clients and not one.faults for one in done) else 1
 

@@ -20,7 +20,9 @@ from tests.administrators import administrator
 from tests.conftest import Serve
 from tests.raw_peer import until
 
-pytestmark = pytest.mark.gen_test
+pytestmark = pytest.mark.gen_test(timeout=60)
+
+PATIENCE_SECONDS = 30.0
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 METRIC = re.compile(r"\b(?:heartlink|process|python)_[a-z_]+\b")
@@ -69,7 +71,7 @@ async def lively(serve: Serve, **settings: Any) -> tuple[Server, Person, Figures
     await bob.asks("GET", "/nowhere/at/all")
     await server.stranger().asks("GET", "/api/me")
     await other.leaves()
-    await until(lambda: len(server.house.hub) == 1)
+    await until(lambda: len(server.house.hub) == 1, PATIENCE_SECONDS)
     return server, ann, await figures(ann)
 
 
@@ -97,7 +99,7 @@ async def test_the_figures_are_those_of_what_happened(serve: Serve) -> None:
     assert seen.sum("heartlink_rooms_live") == 1
     assert seen.sum("process_open_fds") > 3 and seen.sum("process_resident_memory_bytes") > 10_000_000
     assert seen.types["heartlink_build_info"] == "gauge"
-    await until(lambda: sum(server.house.tallies.loop_lag_seconds.counts))
+    await until(lambda: sum(server.house.tallies.loop_lag_seconds.counts), PATIENCE_SECONDS)
 
 
 async def test_labels_are_bounded_whatever_is_asked(serve: Serve) -> None:
@@ -144,9 +146,12 @@ async def test_a_store_that_does_not_answer_shows(serve: Serve, monkeypatch: pyt
         future.set_exception(StoreUnavailable("away"))
         return future
 
-    monkeypatch.setattr(server.house.messages, "append", lost)
-    await chair.sends({"content": "hi", "client_id": "c1"})
-    await chair.hears("error", error_code="not_saved")
+    with monkeypatch.context() as broken:
+        broken.setattr(server.house.messages, "append", lost)
+        await chair.sends({"content": "hi", "client_id": "c1"})
+        await chair.hears("error", error_code="not_saved")
+    await until(lambda: server.house.health.is_up, PATIENCE_SECONDS)
+    await chair.says("again")
     seen = await figures(ann)
     assert seen.sum("heartlink_store_failures_total", operation="append") == 1
     assert seen.sum("heartlink_refusals_total", place="frame", code="not_saved") == 1

@@ -18,6 +18,8 @@ from tests.conftest import Serve
 from tests.raw_peer import until
 from tests.test_connection import Line, Turns
 
+PATIENCE_SECONDS = 30.0
+
 SAID = text_frame(b'{"type":"chat_message","message":{"content":"a secret"}}')
 TYPED = text_frame(b'{"type":"user_typing","username":"ann"}')
 REFUSED = text_frame(b'{"type":"error","error_code":"rate_limited","message":"slow down"}')
@@ -162,7 +164,7 @@ def test_the_archive_is_bounded_in_number_for_each_person_and_in_time() -> None:
 # --- Whose it is ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_a_recording_is_for_whom_it_concerns_and_for_administrators(serve: Serve) -> None:
     server = await serve()
     root = await administrator(server)
@@ -190,7 +192,7 @@ async def test_a_recording_is_for_whom_it_concerns_and_for_administrators(serve:
     # An administrator ends it; how it ended is remembered.
     assert (await root.asks("DELETE", f"/api/connections/{one['id']}")).status == 204
     assert await chair.is_closed() == (GOING_AWAY.close_code, GOING_AWAY.reason)
-    await until(lambda: not len(server.house.hub))
+    await until(lambda: not len(server.house.hub), PATIENCE_SECONDS)
     assert (await root.asks("DELETE", f"/api/connections/{one['id']}")).status == 404
     (closed,) = (await ann.asks("GET", "/api/me/connections")).json["closed"]
     assert (closed["id"], closed["close_code"], closed["ended_by"]) == (one["id"], 1001, "server")
@@ -198,7 +200,7 @@ async def test_a_recording_is_for_whom_it_concerns_and_for_administrators(serve:
     assert last["type"] == "ws_close"
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=60)
 async def test_whoever_looks_sees_the_lag_and_finds_by_name_room_and_address(serve: Serve) -> None:
     server = await serve()
     root = await administrator(server)
