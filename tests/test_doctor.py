@@ -675,6 +675,19 @@ async def test_the_command_says_it_in_one_sentence_first_and_last_and_by_its_exi
     assert code == 15 and "hunter2" not in out + errors
 
 
+async def test_a_token_that_a_server_repeats_is_not_printed(serve: Serve) -> None:
+    server = await serve()
+    ann = await server.person("ann")
+    error = {"error": {"code": "odd", "message": f"Not with {ann.token}.", "fix": f"Drop {ann.token}."}}
+    async with as_the_house(451, error, at="/ws/doctor/")(server.port) as patient:
+        for format_flags in ([], ["--json"]):
+            code, out, errors = await ends(
+                command(patient.url, "--token=-", "--budget=20", *format_flags), f"{ann.token}\n"
+            )
+            assert (code, errors) == (15, "") and "Not with …." in out and "Drop …." in out
+            assert str(ann.token) not in out
+
+
 async def test_a_heartlink_on_another_port_of_this_machine_is_pointed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
