@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -87,7 +88,8 @@ class Incoming:
         self._room_id = room_id
         self._reservation = reservation
         path = uploads.spool.folder / f"{secrets.token_hex(16)}{SUFFIX}"
-        self._draft = Draft(uploads.spool, path, digests=True)
+        self._digest = hashlib.sha256()
+        self._draft = Draft(uploads.spool, path, digest=self._digest)
         self._transfer = Transfer("upload", room_id, identity, end)
         self._is_closed = self._is_finishing = False
         uploads.transfers.begin(self._transfer)
@@ -122,7 +124,7 @@ class Incoming:
                 lambda: uploads.gate.capabilities(live, self._identity),
                 wish,
                 self._draft.path,
-                sha256=self._draft.sha256,
+                sha256=self._digest.hexdigest(),
                 file_id=new_file_id(),
                 dedup=dedup,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from heartlink.files.gate import Gate
 from heartlink.files.publisher import Publisher, Wish
 from heartlink.files.quotas import Reservation
 from heartlink.files.records import Record, Records
-from heartlink.files.spool import Draft, Spool, digest_of
+from heartlink.files.spool import Digest, Draft, Spool, digest_of
 from heartlink.files.transfers import Transfer, Transfers
 from heartlink.model import Identity, UserId
 from heartlink.store.messages import dedup_key
@@ -43,6 +44,8 @@ class Upload:
         """Bytes that are surely on the disk."""
         self.touched_ms = touched_ms
         self.reservation = reservation
+        self.digest: Digest | None = None if offset else hashlib.sha256()
+        """Of the bytes up to ``offset``; None where they came before a restart: then they are read again."""
         self.writing: Writing | None = None
         self.finishing: asyncio.Task[int] | None = None
         self.is_removed = False
@@ -200,7 +203,10 @@ class Resumables:
         record = upload.record
         try:
             path = self.records.part(record.id)
-            sha256 = await self.spool.do(lambda: digest_of(path))
+            if upload.digest is None:
+                sha256 = await self.spool.do(lambda: digest_of(path))
+            else:
+                sha256 = upload.digest.hexdigest()
             async with self._live_rooms.use(record.wish.room_id) as live:
                 row, _ = await self._publisher.publish(
                     live,
@@ -265,6 +271,7 @@ class Writing:
             resumables.spool,
             resumables.records.part(record.id),
             offset=upload.offset,
+            digest=upload.digest,
             on_synced=resumables.records.marker(record.id),
         )
         self.transfer = Transfer("upload", record.wish.room_id, identity, end)
@@ -307,6 +314,8 @@ class Writing:
         finally:
             await self.draft.close()
             upload.offset = self.draft.synced
+            if not self.draft.is_synced:
+                upload.digest = None
             upload.writing = None
             resumables.touch(upload)
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from heartlink.errors import disk_is_full
 
@@ -23,6 +23,14 @@ THREADS: Final = 4
 READ_BYTES: Final = 1 << 20
 
 Result = TypeVar("Result")
+
+
+class Digest(Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: memoryview, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
 
 
 class Spool:
@@ -82,7 +90,8 @@ class Draft:
     """One file that is being written: from its end on, by one writer at a time.
 
     What is given to ``write`` waits in memory only until a thread takes it: who writes faster than the disk waits.
-    ``on_synced`` is called in the thread with the length that is surely on the disk.
+    ``on_synced`` is called in the thread with the length that is surely on the disk; ``digest`` is fed with what is
+    written.
     """
 
     def __init__(
@@ -91,7 +100,7 @@ class Draft:
         path: Path,
         *,
         offset: int = 0,
-        digests: bool = False,
+        digest: Digest | None = None,
         on_synced: Callable[[int], None] | None = None,
     ) -> None:
         self.path = path
@@ -100,7 +109,7 @@ class Draft:
         self.synced = offset
         """Bytes that are surely on the disk."""
         self._spool = spool
-        self._digest = hashlib.sha256() if digests else None
+        self._digest = digest
         self._on_synced = on_synced
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -138,10 +147,9 @@ class Draft:
             await self._spool.do(lambda: os.close(file))
 
     @property
-    def sha256(self) -> str:
-        """The digest of all that was written."""
-        assert self._digest is not None
-        return self._digest.hexdigest()
+    def is_synced(self) -> bool:
+        """Whether all that was written is on the disk."""
+        return self.synced == self._written
 
     async def _land(self) -> None:
         if self._flight is not None:
