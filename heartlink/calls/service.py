@@ -203,21 +203,18 @@ class Calls:
         self.board.seat(user.id, running)
         running.drop_timer(f"return {user.id}")
         running.lost_at_ms.pop(user.id, None)
-        if joined == "answered":
-            running.drop_timer("ring")
-            self._spawn(self._tell_answered(running, peer, user, command))
-            return None
+        # At once, so that no signal of theirs comes before it; the answer to them waits for the store.
         self._voice.pass_on(call.id, peer, user, command)
-        return done(call.id, user, command)
-
-    async def _tell_answered(self, running: Running, peer: Peer, user: User, command: ChangeCall) -> None:
-        """Said once it is stored, so that no answered call counts as missed; a store that is away stops no one."""
-        call = running.call
-        await self._lines.keep_quietly(call)
-        if call.is_over:
-            return
-        self._voice.pass_on(call.id, peer, user, command)
+        if joined != "answered":
+            return done(call.id, user, command)
+        running.drop_timer("ring")
         self._voice.stop_ringing(running)
+        self._spawn(self._keep_answer(call, peer, user, command))
+        return None
+
+    async def _keep_answer(self, call: Call, peer: Peer, user: User, command: ChangeCall) -> None:
+        """Acknowledge an answer once it is stored, so that it never counts as missed; without a store it goes on."""
+        await self._lines.keep_quietly(call)
         answer = done(call.id, user, command)
         if answer is not None:
             peer.connection.push(frame_of(answer))

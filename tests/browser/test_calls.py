@@ -194,14 +194,19 @@ def test_a_video_call_moves_on_both_sides_and_leaves_its_line(cast: Cast) -> Non
 def test_the_screen_takes_the_place_of_the_camera_and_gives_it_back(cast: Cast) -> None:
     two = Two(cast)
     two.speak()
-    surface = (
-        "globalThis.peers.at(-1).getSenders().find(s => s.track?.kind === 'video').track.getSettings().displaySurface"
-    )
+    settings = "globalThis.peers.at(-1).getSenders().find(({track}) => track?.kind === 'video').track.getSettings()"
+    surface = f"{settings}.displaySurface"
     assert two.ann.page.evaluate(surface) is None
     presses(two.ann, "Share the screen")
     sees_sign(two.bob, "ann shares the screen")
     assert two.ann.page.evaluate(surface)
-    two.bob.page.wait_for_function("document.querySelector('.call-remote').videoWidth > 640", timeout=PATIENCE_MS)
+    # Whatever it is scaled to on the way, it arrives in the shape of what is shared.
+    shape = two.ann.page.evaluate("(({width, height}) => width / height)(" + settings + ")")
+    has_shape = (
+        "(shape) => { const video = document.querySelector('.call-remote');"
+        " return Math.abs(video.videoWidth / video.videoHeight - shape) < 0.05 }"
+    )
+    two.bob.page.wait_for_function(has_shape, arg=shape, timeout=PATIENCE_MS)
     sees_motion(two.ann)
     presses(two.ann, "Stop sharing the screen")
     expect(two.bob.page.locator(".call-signs")).to_have_text("")
@@ -287,7 +292,7 @@ def test_a_revoked_right_ends_the_call(cast: Cast) -> None:
     expect(two.ann.page.locator(".call-words")).to_contain_text("may no longer be in this room", timeout=PATIENCE_MS)
     expect(two.bob.page.locator("#left-title")).to_be_visible(timeout=PATIENCE_MS)
     expect(two.bob.page.locator("#call")).to_be_hidden(timeout=PATIENCE_MS)
-    closed = "globalThis.peers.every(peer => peer.connectionState === 'closed')"
+    closed = "() => globalThis.peers.every(peer => peer.connectionState === 'closed')"
     for person in two:
         person.page.wait_for_function(closed, timeout=PATIENCE_MS)
     sees_line(two.ann, r"^Video call\d+:\d\d$")

@@ -74,13 +74,15 @@ export class Calls extends Emitter {
   }
 
   async #takePlace(call) {
+    const asked = this.#ask({ type: "video_call_status", call_id: call.id, status: "joined" });
+    // The other one's offer may come before the answer to this.
+    call.open();
     try {
-      await this.#ask({ type: "video_call_status", call_id: call.id, status: "joined" });
+      await asked;
     } catch (error) {
       this.#end(call, { reason: "refused" });
       throw error;
     }
-    if (!call.isOver) call.open();
     return call;
   }
 
