@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +17,10 @@ from heartlink.errors import disk_is_full
 WRITE_BYTES: Final = 1 << 20
 """Gathered before it is written: that much, twice, is what one upload has in memory."""
 
-SYNC_BYTES: Final = 16 << 20
-"""Written before it is synced: what the disk is behind by, at most, and what an upload goes back by after a crash."""
+SYNC_BYTES: Final = 8 << 20
+LEAST_SYNC_BYTES: Final = 2 << 20
+"""What all uploads together leave unsynced, and each of them may. It is what messages wait for that are stored on the
+same disk, and what an upload goes back by after a crash."""
 
 THREADS: Final = 4
 READ_BYTES: Final = 1 << 20
@@ -40,6 +43,9 @@ class Spool:
         self.folder = folder
         self._free_disk_bytes = free_disk_bytes
         self._threads: ThreadPoolExecutor | None = None
+        self._sync_turn = threading.Lock()
+        self._counting = threading.Lock()
+        self._writers = 0
 
     def open(self) -> None:
         """Make the folder and start the threads."""
@@ -67,6 +73,22 @@ class Spool:
         """Raise the Refusal ``disk_full`` when less than the floor would stay free; blocks, for a moment."""
         if self._free_disk_bytes and shutil.disk_usage(self.folder).free - more_bytes < self._free_disk_bytes:
             raise disk_is_full()
+
+    # For drafts, in a thread
+
+    def joined(self, writers: int) -> None:
+        """So many drafts more have a file open."""
+        with self._counting:
+            self._writers += writers
+
+    def share_bytes(self) -> int:
+        """What a draft may leave unsynced now."""
+        return max(LEAST_SYNC_BYTES, SYNC_BYTES // max(1, self._writers))
+
+    def sync(self, file: int) -> None:
+        """Have a file's content on the disk; one at a time, so that others who need the disk come in between."""
+        with self._sync_turn:
+            os.fdatasync(file)
 
     async def make_room(self, more_bytes: int) -> None:
         """The same, off the loop."""
@@ -144,6 +166,7 @@ class Draft:
                 await asyncio.gather(self._flight, return_exceptions=True)
         if self._file is not None:
             file, self._file = self._file, None
+            self._spool.joined(-1)
             await self._spool.do(lambda: os.close(file))
 
     @property
@@ -166,6 +189,7 @@ class Draft:
         if self._file is None:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
             os.ftruncate(self._file, self._written)
+            self._spool.joined(1)
         for data in gathered:
             view = memoryview(data)
             while view:
@@ -174,12 +198,13 @@ class Draft:
                     self._digest.update(view[:done])
                 self._written += done
                 view = view[done:]
-        if sync or self._written - self.synced >= SYNC_BYTES:
-            os.fdatasync(self._file)
+        if sync or self._written - self.synced >= self._spool.share_bytes():
+            self._spool.sync(self._file)
             if self._on_synced is not None:
                 self._on_synced(self._written)
             self.synced = self._written
-            self._spool.check_space()
+            if not sync:
+                self._spool.check_space()
 
 
 def digest_of(path: Path) -> str:
