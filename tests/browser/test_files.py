@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FileChooser, Locator, Page, Request, WebSocketRoute, expect
+from playwright.sync_api import Browser, FileChooser, Locator, Page, Request, Route, WebSocketRoute, expect
 
 from .conftest import Cast, Server, store_flags
 from .people import Person, unique
@@ -321,6 +321,41 @@ def test_a_reload_in_the_middle_goes_on_and_a_second_tab_keeps_out(two: tuple[Pe
     assert min(uploads.sent_from) >= 1 << 20, "its beginning was sent again"
     assert others.sent_from == []
     expect(bob.message("patience")).to_have_count(1)
+
+
+def test_an_upload_that_the_server_has_forgotten_begins_anew(two: tuple[Person, Person], a_file: Maker) -> None:
+    ann, bob = two
+    data = noise(2 << 20)
+    uploads, line = Uploads(ann.page), Line(ann.page)
+    attaches(ann, a_file("again.bin", data))
+    line.stands_still_at(0.1)
+    token = next(cookie["value"] for cookie in ann.context.cookies(ann.url) if cookie["name"] == "csrftoken")
+    headers = {"X-CSRFToken": token, "Origin": ann.url, "Tus-Resumable": "1.0.0"}
+    answer = ann.context.request.delete(f"{ann.url}/api/uploads/{uploads.last}", headers=headers)
+    assert answer.status == 204
+    line.ends()
+    assert sha256(fetched(bob, "again.bin")) == sha256(data)
+    has_sent(ann)
+    assert uploads.begun == 2
+
+
+def test_a_proxy_that_takes_less_at_once_is_given_less(two: tuple[Person, Person], a_file: Maker) -> None:
+    ann, bob = two
+    uploads = Uploads(ann.page)
+
+    def refuse(route: Route) -> None:
+        if route.request.method == "PATCH" and uploads.sent_from in ([0], [0, 0]):
+            route.fulfill(status=413, content_type="text/html", body="<h1>413 Request Entity Too Large</h1>")
+        else:
+            route.continue_()
+
+    ann.page.route(re.compile("/api/uploads/"), refuse)
+    data = noise(1 << 20)
+    attaches(ann, a_file("wide.bin", data))
+    assert sha256(fetched(bob, "wide.bin")) == sha256(data)
+    has_sent(ann)
+    quarter = 256 << 10
+    assert uploads.sent_from == [0, 0, 0, quarter, 2 * quarter, 3 * quarter]
 
 
 def test_what_is_attached_while_the_server_is_away_is_sent_in_its_place(

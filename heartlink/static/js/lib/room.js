@@ -136,12 +136,9 @@ export class Room extends Emitter {
    * @throws {HeartLinkError} too_large, invalid_parameters
    */
   send(content, { replyTo = null, messageType = "text" } = {}) {
-    const most = this.limits.message_chars;
     if (!content.trim())
       throw new HeartLinkError("invalid_parameters", "The message is empty.", { fix: "Write something." });
-    if (most && [...content].length > most) {
-      throw new HeartLinkError("too_large", "The message is too long.", { fix: `Stay within ${most} characters.` });
-    }
+    this.#checkLength(content);
     const entry = this.outbox.add({ room_id: this.id, content, message_type: messageType, reply_to: quoted(replyTo) });
     this.#typingSentAt = 0;
     this.#sender.pump();
@@ -156,6 +153,7 @@ export class Room extends Emitter {
    * @throws {HeartLinkError} too_large
    */
   sendFile(blob, { name = blob.name ?? "file", caption = "", replyTo = null, kind = null, ...more } = {}) {
+    this.#checkLength(caption);
     const most = this.limits.upload_bytes;
     if (most && blob.size > most) {
       throw new HeartLinkError("too_large", "The file is too large.", { fix: `Stay within ${most} bytes.` });
@@ -168,6 +166,13 @@ export class Room extends Emitter {
       kind,
       file: { name, size: blob.size, mime: blob.type, ...more },
     });
+  }
+
+  #checkLength(words) {
+    const most = this.limits.message_chars;
+    if (most && [...words].length > most) {
+      throw new HeartLinkError("too_large", "The message is too long.", { fix: `Stay within ${most} characters.` });
+    }
   }
 
   /** Tries a failed entry once more. */

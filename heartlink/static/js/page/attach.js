@@ -30,25 +30,23 @@ export class Attachments {
     return !this.#items.length;
   }
 
-  /** Everything in the tray goes into the outbox, in order; the first carries the words. */
+  /**
+   * Everything in the tray goes into the outbox, in order; the first carries the words.
+   * @throws {HeartLinkError} too_large: what could not be sent is still in the tray
+   */
   send(caption, replyTo) {
-    for (const [index, { file, name, size }] of this.#items.entries()) {
-      try {
-        const about = { name, ...size, ...(index ? {} : { caption, replyTo }) };
-        const entry = this.#room.sendFile(file, about);
+    let words = { caption, replyTo };
+    try {
+      for (const { file, name, size, address } of [...this.#items]) {
+        const entry = this.#room.sendFile(file, { name, ...size, ...words });
+        words = {};
+        this.#items.shift();
         if (size) keepPreview(entry.client_id, file);
-      } catch (error) {
-        const { sentence, fix } = explain(error);
-        toast(`${name}: ${sentence}`, fix);
+        if (address) URL.revokeObjectURL(address);
       }
+    } finally {
+      this.#draw();
     }
-    this.clear();
-  }
-
-  clear() {
-    for (const { address } of this.#items) if (address) URL.revokeObjectURL(address);
-    this.#items = [];
-    this.#draw();
   }
 
   /** @param {Iterable<File>} files */

@@ -59,7 +59,8 @@ function place(entry, room) {
 function progressLine(entry) {
   return el(
     "div",
-    { class: "upload-progress" },
+    // Told by its end, not at each step.
+    { class: "upload-progress", "aria-live": "off" },
     el("progress", {
       max: Math.max(1, entry.file.size),
       "aria-label": t("Upload of {name}", { name: entry.file.name }),
