@@ -155,6 +155,18 @@ def sees_motion(person: Person) -> None:
     person.page.wait_for_function(MORE_THAN, arg=before, timeout=PATIENCE_MS)
 
 
+def sees_shape_of(person: Person, other: Person) -> None:
+    """What arrives has the shape of what the other one sends, whatever it is scaled to on the way."""
+    shape = "(name) => { const video = document.querySelector(name); return video.videoWidth / video.videoHeight || 0 }"
+    for _ in range(PATIENCE_MS // 200):
+        sent = other.page.evaluate(shape, ".call-local")
+        got = person.page.evaluate(shape, ".call-remote")
+        if sent and abs(sent - got) < 0.05:
+            return
+        person.page.wait_for_timeout(200)
+    raise AssertionError(f"{sent} is sent, and {got} arrives")
+
+
 def sees_sign(person: Person, words: str) -> None:
     expect(person.page.locator(".call-signs")).to_contain_text(words, timeout=PATIENCE_MS)
 
@@ -200,13 +212,7 @@ def test_the_screen_takes_the_place_of_the_camera_and_gives_it_back(cast: Cast) 
     presses(two.ann, "Share the screen")
     sees_sign(two.bob, "ann shares the screen")
     assert two.ann.page.evaluate(surface)
-    # Whatever it is scaled to on the way, it arrives in the shape of what is shared.
-    shape = two.ann.page.evaluate("(({width, height}) => width / height)(" + settings + ")")
-    has_shape = (
-        "(shape) => { const video = document.querySelector('.call-remote');"
-        " return Math.abs(video.videoWidth / video.videoHeight - shape) < 0.05 }"
-    )
-    two.bob.page.wait_for_function(has_shape, arg=shape, timeout=PATIENCE_MS)
+    sees_shape_of(two.bob, two.ann)
     sees_motion(two.ann)
     presses(two.ann, "Stop sharing the screen")
     expect(two.bob.page.locator(".call-signs")).to_have_text("")
