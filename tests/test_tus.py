@@ -105,6 +105,12 @@ async def test_options_say_what_is_spoken_here(serve: Serve) -> None:
         "expiration",
         "termination",
     }
+    far = await serve(allowed_origins=("https://far.example",))
+    asked = {"Origin": "https://far.example", "Access-Control-Request-Method": "PATCH"}
+    answer = await far.stranger().asks("OPTIONS", "/api/uploads/x", headers=asked)
+    assert "Upload-Offset" in answer.headers["Access-Control-Allow-Headers"]
+    assert "PATCH" in answer.headers["Access-Control-Allow-Methods"]
+    assert "HeartLink-Message-Id" in answer.headers["Access-Control-Expose-Headers"]
     assert "PATCH" in (await server.stranger().asks("OPTIONS", "/api/uploads/x")).headers["Allow"]
 
 

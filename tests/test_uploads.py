@@ -137,6 +137,19 @@ async def test_a_form_is_as_good_whatever_its_file_is_called_and_wherever_it_sta
     await settled(server)
 
 
+async def test_a_recording_in_a_form_is_a_voice_message(serve: Serve) -> None:
+    _, ann, bob, room = await two(serve)
+    at_bob = await bob.sits_in(room)
+    recording = (Path(__file__).parent / "samples" / "voice.webm").read_bytes()
+    for field, kind, expected in (("audio", None, "voice"), ("file", b"voice", "voice"), ("file", None, "file")):
+        parts = [("kind", None, kind)] if kind else []
+        answer = await posts_form(ann, room, form(*parts, (field, "blob", recording)))
+        assert (answer.status, answer.json["message_type"]) == (201, expected), answer
+        assert (await at_bob.hears_message(id=answer.json["id"]))["file"]["mime"].startswith("audio/")
+    text = await posts_form(ann, room, form(("audio", "a.mp3", b"no sound at all")))
+    assert text.json["message_type"] == "file"
+
+
 NO_FORMS: list[tuple[bytes, str | None, str]] = [
     (form(("content", None, b"x")), None, "file"),
     (form(("file", "a", b"1"), ("file", "b", b"2")), None, "second file"),

@@ -147,7 +147,7 @@ class FileKeeper:
             return answer
 
         def settle(entry: Post | Amend, outcome: StoredMessage | Refusal, *, duplicate: bool, published: bool) -> None:
-            self._spawn(self._settle(file, outcome))
+            self._later(self._settle(file, outcome), file)
             answer(entry, outcome, duplicate=duplicate, published=published)
 
         return settle
@@ -155,7 +155,16 @@ class FileKeeper:
     def drop(self, file: StoredFile | None) -> None:
         """There will be no message: the row goes."""
         if file is not None:
-            self._spawn(self._settle(file, None))
+            self._later(self._settle(file, None), file)
+
+    def _later(self, work: Work, file: StoredFile | None = None) -> None:
+        """Do something beside the requests; when there is too much of that, the sweep does it."""
+        try:
+            self._spawn(work)
+        except Refusal:
+            logger.warning("too much is under way; files are left to the sweep")
+            if file is not None:
+                self.busy.discard(file.id)
 
     async def _settle(self, file: StoredFile, outcome: StoredMessage | Refusal | None) -> None:
         try:
@@ -215,11 +224,11 @@ class FileKeeper:
             message = row.message
             if change is None and message.file is not None:
                 self._shown[message.file.id] = message.id
-                self._spawn(self._confirm(message.file.id, message.id))
+                self._later(self._confirm(message.file.id, message.id))
             elif change == "deleted" and message.message_type in FILE_TYPES:
                 self._gone[live.id, message.id] = None
                 self.on_gone(live.id, message.id)
-                self._spawn(self._release(live.id, message.id))
+                self._later(self._release(live.id, message.id))
 
     def is_gone(self, file: StoredFile) -> bool:
         """Whether the message of a file was deleted, though its row is still there."""
