@@ -48,6 +48,19 @@ FULL: dict[str, list[dict[str, Any]]] = {
     "heartbeat_ack": [{}],
     "ping": [{"timestamp": {"any": [1, None, "thing"]}}, {}],
     "reauth": [{"token": ""}],
+    "video_call_invite": [{"message": "茶?", "media": "audio"}, {}],
+    "video_call_status": [
+        {"status": "joined", "call_id": "c", "message_id": 3, "video_room_id": "old"},
+        *({"status": status} for status in ("declined", "left", "expired", "ended")),
+    ],
+    "call_signal": [
+        {"call_id": "c", "to": "u", "kind": kind, "data": data}
+        for kind, data in (("offer", {"sdp": ""}), ("answer", []), ("candidate", None), ("state", {"audio": True}))
+    ],
+    "video_offer": [{}],
+    "video_answer": [{}],
+    "ice_candidate": [{}],
+    "video_call_end": [{}],
 }
 """Every command of a chat, with every field at least once."""
 
