@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import secrets
@@ -29,6 +30,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     names = [name for argument in config.args for name in Path(argument.partition("::")[0]).parts]
     is_one_file = len(config.args) == 1 and names[-1].endswith(".py")
     return 0 if is_one_file or any(name in ONE_AT_A_TIME for name in names) else (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_loop() -> Iterator[None]:
+    """The loop of the thread that nobody runs: without one pytest-tornado has one made, which nobody would close."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 @pytest.fixture(scope="session")
