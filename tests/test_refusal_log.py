@@ -146,7 +146,6 @@ async def test_every_refused_upgrade_is_told_with_the_id_that_its_peer_was_given
     cookie = {"Cookie": f"heartlink_session={ann.token}", "Origin": "https://evil.example"}
     headerless = {"Upgrade": "", "Connection": "close", "Host": f"127.0.0.1:{server.port}"}
     nobody = server.stranger()
-    streams = "/ws/permissions/"
     refused = [
         (await upgrades(eve, place), 403, "not_a_member", "/ws/chat/{room_id}/", "eve"),
         (await upgrades(nobody, place), 401, "unauthenticated", "/ws/chat/{room_id}/", "unknown"),

@@ -10,7 +10,6 @@ from heartlink.administration import AUDIT_LIMIT, CHANGES_LIMIT, NOTIFY, Body, W
 from heartlink.administration.notices import Priority
 from heartlink.administration.previews import PreviewReply
 from heartlink.administration.views import AuditEntry, PersonView
-from heartlink.diagnosis import DoctorPeer
 from heartlink.errors import not_found
 from heartlink.handlers.base import Operation, describe
 from heartlink.handlers.policy import CHANGE_ERRORS, PolicyHandler
