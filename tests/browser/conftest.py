@@ -10,18 +10,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from .people import Person
+from .people import Person, unique
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 30
+Maker = Callable[[str, bytes], Path]
+"""Makes a file of a name and its content."""
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -120,9 +123,12 @@ def artifacts() -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, mongo_urls: Iterator[str]) -> Iterator[Server]:
-    flags = ["--messages-per-second=0", "--registrations-per-minute=0", *store_flags(mongo_urls)]
-    server = Server(tmp_path_factory.mktemp("data"), *flags)
+def server(
+    tmp_path_factory: pytest.TempPathFactory, mongo_urls: Iterator[str], request: pytest.FixtureRequest
+) -> Iterator[Server]:
+    """One for all tests of a module, with the flags that its ``SERVER_FLAGS`` names."""
+    flags = getattr(request.module, "SERVER_FLAGS", ("--messages-per-second=0", "--registrations-per-minute=0"))
+    server = Server(tmp_path_factory.mktemp("data"), *flags, *store_flags(mongo_urls))
     server.start()
     yield server
     server.stop()
@@ -169,3 +175,42 @@ def cast(chromium: Browser, server: Server) -> Iterator[Cast]:
         assert not complaints
     finally:
         cast.leave()
+
+
+@pytest.fixture(scope="module")
+def couple(chromium: Browser, server: Server) -> Iterator[tuple[Person, Person]]:
+    """Ann and Bob, who stay for all tests of a module."""
+    cast = Cast(chromium, server)
+    yield cast.user("ann"), cast.user("bob")
+    cast.leave()
+
+
+@pytest.fixture
+def two(couple: tuple[Person, Person]) -> Iterator[tuple[Person, Person]]:
+    """Ann and Bob in a room of their own; at the end neither of their pages may have complained."""
+    ann, bob = couple
+    room = ann.makes_room(unique("Harbour "), bob)
+    for person in couple:
+        person.complaints.clear()
+        person.goes_to(f"/chat/{quote(room, safe='')}/")
+    for person in couple:
+        person.is_connected()
+    yield couple
+    for person in couple:
+        person.page.unroute_all()
+        for page in person.context.pages:
+            if page is not person.page:
+                page.close()
+    assert [complaint for person in couple for complaint in person.complaints] == []
+
+
+@pytest.fixture
+def a_file(tmp_path: Path) -> Maker:
+    """Makes a file to attach."""
+
+    def make(name: str, data: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return make
