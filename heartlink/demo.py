@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from heartlink.auth import Auth
-from heartlink.chat import LiveRooms, Membership, Talk
+from heartlink.chat import LiveRoom, LiveRooms, Membership, Talk
 from heartlink.errors import Refusal
 from heartlink.model import RoomId, User
 from heartlink.names import fold
@@ -52,18 +53,21 @@ async def furnish(
     except Refusal as refusal:
         if refusal.code != "conflict":
             raise
+
+    def rights(live: LiveRoom, user: User) -> tuple[str, ...]:
+        return live_rooms.rights(live, user.id).capabilities(ROOM_ID)
+
     async with live_rooms.use(ROOM_ID) as live:
         # A start that was cut off is finished by the next: what was said already is not said twice.
         if live.state.last_seq >= len(TALK):
             return
         for index, (who, content) in enumerate(TALK):
             user = people[who]
-            rights = live_rooms.rights(live, user.id).capabilities(ROOM_ID)
             command = SendMessage(content=content, client_id=f"demo-{index}")
-            stored, _ = await talk.post(live, user, lambda: rights, command)
+            stored, _ = await talk.post(live, user, partial(rights, live, user), command)
             if index == len(TALK) - 2:
                 other = people[1 - who]
-                await talk.amend(live, other, rights, React(id=stored.message.id, emoji="❤️"))
+                await talk.amend(live, other, rights(live, other), React(id=stored.message.id, emoji="❤️"))
     await membership.change_role(ann, ROOM_ID, admin.id, "admin")
 
 

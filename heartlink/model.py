@@ -172,7 +172,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 class RunningCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it is stored while it runs, so that it leaves its line whatever happens to the server.
 
-    ``callee_id`` is who answered, or in a room of two who would; ``seen_at_ms`` is when the server last knew it running.
+    ``callee_id`` is who answered, or in a room of two who would; ``seen_at_ms`` is when the server last knew it to run.
     """
 
     id: str

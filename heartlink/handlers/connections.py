@@ -61,7 +61,7 @@ class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionsReply(msgspec.Struct, frozen=True):
-    """Open sockets, the oldest first, and those that were closed lately, the latest first; ``total`` counts the open."""
+    """Open sockets, oldest first, and those that were closed lately, latest first; ``total`` counts the open."""
 
     connections: list[ConnectionView]
     closed: list[ConnectionView]
@@ -92,7 +92,7 @@ class ConnectionHandler(JsonHandler):
             username=shot.username,
             address=arrival.address,
             since=iso(arrival.since_ms),
-            kind=(arrival.route.split("/") + ["", "", ""])[2],
+            kind=[*arrival.route.split("/"), "", "", ""][2],
             route=arrival.route,
             room_id=arrival.room_id,
             lag_ms=shot.lag_ms,
