@@ -39,9 +39,7 @@ class Stamp(msgspec.Struct, frozen=True):
     written_by: str
 
 
-async def bring_up_to_date(
-    backend: Backend, format: int = FORMAT, upgrades: Mapping[int, Upgrade] = UPGRADES
-) -> None:
+async def bring_up_to_date(backend: Backend, format: int = FORMAT, upgrades: Mapping[int, Upgrade] = UPGRADES) -> None:
     """Upgrade an older store to ``format`` and stamp a new one; raises StartupFailure for a newer one."""
     stamp = await read_stamp(backend)
     if stamp is None:
