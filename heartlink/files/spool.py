@@ -190,14 +190,14 @@ class Draft:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
             os.ftruncate(self._file, self._written)
             self._spool.joined(1)
-        for data in gathered:
-            view = memoryview(data)
-            while view:
-                done = os.pwrite(self._file, view, self._written)
-                if self._digest is not None:
-                    self._digest.update(view[:done])
-                self._written += done
-                view = view[done:]
+        # In one piece: each call lets go of the interpreter and has to wait for it again.
+        whole = view = memoryview(b"".join(gathered))
+        while view:
+            done = os.pwrite(self._file, view, self._written)
+            self._written += done
+            view = view[done:]
+        if self._digest is not None:
+            self._digest.update(whole)
         if sync or self._written - self.synced >= self._spool.share_bytes():
             self._spool.sync(self._file)
             if self._on_synced is not None:
