@@ -443,7 +443,7 @@ async def test_a_page_carries_its_headers_and_knows_who_looks(place: Place) -> N
         assert (page.code, record(page)["user"]) == (200, "ann")
         assert page.headers["Content-Security-Policy"] == (
             "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: https:; "
-            "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+            "media-src 'self' blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
         )
         assert page.headers["X-Content-Type-Options"] == "nosniff"
         assert page.headers["Referrer-Policy"] == "same-origin"

@@ -40,6 +40,7 @@ FULL: dict[str, list[dict[str, Any]]] = {
     "edit_message": [{"id": MAX_INTEGER, "content": ""}],
     "delete_message": [{"id": 1}],
     "react": [{"id": 1, "emoji": "❤️", "on": False}, {"id": 1, "emoji": "x" * 64}],
+    "listened": [{"id": 4}],
     "typing": [{"is_typing": True, "what": "voice"}, {"is_typing": False}],
     "read_status": [{"message_ids": [1, 2], "up_to": 0}, {}],
     "online_status": [{"status": status} for status in ("online", "busy", "away", "offline")],
