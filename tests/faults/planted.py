@@ -38,10 +38,10 @@ def acknowledge_before_writing() -> None:
 
 def no_dedup_key() -> None:
     """Every posting is new, whatever `client_id` it carries."""
-    from heartlink.chat import talk
+    from heartlink.chat import keeping
 
-    assert "dedup_key" in vars(talk), "the bug has to be planted where the key is made now"
-    vars(talk)["dedup_key"] = lambda *_: secrets.token_hex(16)
+    assert "dedup_key" in vars(keeping), "the bug has to be planted where the key is made now"
+    vars(keeping)["dedup_key"] = lambda *_: secrets.token_hex(16)
 
 
 def replay_outside_the_order() -> None:
