@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from typing import Final, Literal, NamedTuple
 
 from heartlink.connection.peer import Connection
+from heartlink.connection.recorder import latest_of
 from heartlink.model import UserId
 
 KEPT_SECONDS: Final = 900
@@ -69,7 +70,7 @@ def take_snapshot(connection: Connection, arrival: Arrival, closed_ms: int | Non
         frames_dropped=connection.frames_dropped,
         queued_frames=connection.queued_at_end if is_over else connection.queued_frames,
         queued_bytes=connection.queued_bytes,
-        packed=bytes(connection.recording),
+        packed=latest_of(connection.recording),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from heartlink.connection.flusher import Flusher
 from heartlink.connection.lag import lag_of
 from heartlink.connection.outlet import ConnectionLimits, Outlet, State
-from heartlink.connection.recorder import RING_BYTES, keep, with_queue
+from heartlink.connection.recorder import RING_BYTES, SPARE_BYTES, keep, with_queue
 from heartlink.errors import TOO_SLOW, Farewell
 from heartlink.frames import close_frame, cut
 from heartlink.model import Identity
@@ -196,7 +196,7 @@ class Connection:
             known = ledger.latest if ledger.latest.piece is data else ledger.look_at(data)
             known.uses += 1
             recording += known.entries
-            if len(recording) > RING_BYTES:
+            if len(recording) > RING_BYTES + SPARE_BYTES:
                 del recording[: len(recording) - RING_BYTES]
         else:
             # What is left of a frame partly sent was noted when its first byte went out.

@@ -11,6 +11,8 @@ ENTRIES_KEPT: Final = 128
 """The latest entries of a connection; one stands for all frames of a type in a piece of what was written."""
 
 RING_BYTES: Final = ENTRIES_KEPT * ENTRY.size
+SPARE_BYTES: Final = ENTRIES_KEPT // 2 * ENTRY.size
+"""By how much a recording grows beyond that before it is cut: cutting copies it."""
 
 
 class Record(NamedTuple):
@@ -36,8 +38,13 @@ def with_queue(entries: bytes, queued_frames: int) -> bytes:
 def keep(ring: bytearray, entries: bytes) -> None:
     """Add entries to a connection's recording; the oldest go when there are too many."""
     ring += entries
-    if len(ring) > RING_BYTES:
+    if len(ring) > RING_BYTES + SPARE_BYTES:
         del ring[: len(ring) - RING_BYTES]
+
+
+def latest_of(ring: bytearray) -> bytes:
+    """The entries that are kept, packed."""
+    return bytes(ring[-RING_BYTES:])
 
 
 def records_of(packed: bytes | bytearray) -> Iterator[Record]:
