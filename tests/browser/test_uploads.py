@@ -171,6 +171,22 @@ def test_a_file_waits_for_the_words_before_it(two: tuple[Person, Person], a_file
     has_sent(ann)
 
 
+def test_a_message_that_comes_before_the_answer_to_its_upload_removes_nothing(
+    two: tuple[Person, Person], a_file: Maker
+) -> None:
+    ann, bob = two
+    removals: list[str] = []
+    ann.page.on("request", lambda request: request.method == "DELETE" and removals.append(request.url))
+    files = [a_file(f"note-{number}.txt", b"one line\n") for number in range(8)]
+    attaches(ann, *files)
+    for file in files:
+        expect(card(bob, file.name)).to_have_count(1, timeout=PATIENCE_MS)
+    has_sent(ann)
+    # Whatever the page has asked for by now is out before this.
+    ann.page.evaluate("fetch('/healthz').then(answer => answer.text())")
+    assert removals == []
+
+
 def test_an_upload_is_cancelled(two: tuple[Person, Person], a_file: Maker, artifacts: Path) -> None:
     ann, bob = two
     uploads, line = Uploads(ann.page), Line(ann.page)

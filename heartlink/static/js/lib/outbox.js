@@ -81,21 +81,21 @@ export class Outbox extends Emitter {
     if (entry) this.#put({ ...entry, ...changes });
   }
 
-  /** Acknowledged or given up: gone for good. @returns {boolean} whether it was here */
-  remove(clientId) {
+  /** Given up, or acknowledged (isStored): gone for good. @returns {boolean} whether it was here */
+  remove(clientId, { isStored = false } = {}) {
     this.#settled.add(clientId);
     if (this.#settled.size > MOST_SETTLED) this.#settled.delete(this.#settled.values().next().value);
-    if (!this.#forget(clientId)) return false;
+    if (!this.#forget(clientId, isStored)) return false;
     this.#storage.removeItem(this.#prefix + clientId);
     this.emit("change", null);
     return true;
   }
 
-  #forget(clientId) {
+  #forget(clientId, isStored = false) {
     const entry = this.#entries.get(clientId);
     if (!entry) return false;
     this.#entries.delete(clientId);
-    this.emit("removed", entry);
+    this.emit("removed", isStored ? { ...entry, is_stored: true } : entry);
     return true;
   }
 

@@ -86,7 +86,7 @@ export class Sender {
 
   /** Our own copy arrived, live, in a replay, or as a duplicate. */
   acknowledge(clientId) {
-    this.#outbox.remove(clientId);
+    this.#outbox.remove(clientId, { isStored: true });
     if (this.#inFlight !== clientId) return;
     this.#backoff.reset();
     this.#settle();

@@ -97,10 +97,13 @@ export class Upload {
     this.#wakeUp();
   }
 
-  /** Also on the server, unless everything is there already: then the message is about to be, and can be deleted. */
-  async cancel() {
+  /**
+   * Also on the server, unless everything is there already: then the message is about to be, and can be deleted; or it
+   * is there (isStored) before the upload is answered.
+   */
+  async cancel({ isStored = false } = {}) {
     this.#isCancelled = true;
-    if (this.#isHandedOver) return;
+    if (isStored || this.#isHandedOver) return;
     const id = this.#id;
     this.stop();
     if (id !== null) await removeUpload(this.#rest, id);

@@ -48,7 +48,7 @@ export class Uploads extends Emitter {
     this.#backoff = backoff;
     this.#subscriptions = [
       outbox.on("change", () => this.pump()),
-      outbox.on("removed", (entry) => entry.file && this.#forget(entry.client_id)),
+      outbox.on("removed", (entry) => entry.file && this.#forget(entry)),
     ];
   }
 
@@ -211,8 +211,8 @@ export class Uploads extends Emitter {
   }
 
   /** Discarded, here or in another tab, or acknowledged by its message: nobody needs the file any more. */
-  #forget(clientId) {
-    this.#running.get(clientId)?.upload.cancel();
+  #forget({ client_id: clientId, is_stored: isStored }) {
+    this.#running.get(clientId)?.upload.cancel({ isStored });
     this.#blobs.remove(clientId);
   }
 
