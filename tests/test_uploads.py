@@ -422,6 +422,19 @@ async def test_a_reply_to_a_file_quotes_its_name(serve: Serve) -> None:
     assert (refused.status, refused.code) == (404, "not_found")
 
 
+async def test_the_text_of_a_file_may_go_again_and_that_of_a_text_may_not(serve: Serve) -> None:
+    _, ann, bob, room = await two(serve)
+    at_ann, at_bob = await ann.sits_in(room), await bob.sits_in(room)
+    message = (await uploads(ann, room, content(10), "name=plan.bin&content=look")).json
+    words = await at_ann.says("words")
+    edited = await at_ann.asks({"type": "edit_message", "id": message["id"], "content": " "})
+    assert edited["type"] == "message_updated" and edited["message"]["content"] == "", edited
+    heard = await at_bob.hears_message(id=message["id"], content="")
+    assert heard["file"] == message["file"] and heard["edited_at"]
+    refused = await at_ann.asks({"type": "edit_message", "id": words["id"], "content": " "})
+    assert refused["error_code"] == "invalid_parameters" and set(refused["fields"]) == {"content"}
+
+
 # --- Shown again, and gone -------------------------------------------------------------------------------
 
 

@@ -244,9 +244,11 @@ class Talk:
         answer: _Answer,
         peer: Peer | None = None,
     ) -> None:
-        content = self._checked(command.content)
+        content = self._checked(command.content) if command.content.strip() else ""
 
         def change(message: Message, now_ms: int) -> Message | Refusal:
+            if not content and message.file is None:
+                return _is_empty()
             if message.sender_id != user.id and "chat.moderate" not in capabilities:
                 return denied(live, user.id, "chat.moderate")
             if message.deleted:
@@ -333,10 +335,14 @@ class Talk:
 
     def _checked(self, content: str) -> str:
         if not content.strip():
-            raise unfit("content", "it is empty", "Write some text.")
+            raise _is_empty()
         if len(content) > self._message_chars:
             raise too_large("The message", f"{self._message_chars} characters")
         return content
+
+
+def _is_empty() -> Refusal:
+    return unfit("content", "it is empty", "Write some text.")
 
 
 def _is_deleted(message_id: int) -> Refusal:
