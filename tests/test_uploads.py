@@ -134,6 +134,8 @@ async def test_a_form_is_as_good_whatever_its_file_is_called_and_wherever_it_sta
         assert (await ann.asks("GET", message["file_url"])).body == data
     empty = await posts_form(ann, room, form(("file", "empty.txt", b"")))
     assert empty.status == 201 and empty.json["file"]["size"] == 0 and empty.json["content"] == "query"
+    chosen = await posts_form(ann, room, form(("image", "", b""), ("file", "a.txt", b"1")))
+    assert chosen.status == 201 and chosen.json["file"]["name"] == "a.txt"
     await settled(server)
 
 
@@ -156,6 +158,7 @@ NO_FORMS: list[tuple[bytes, str | None, str]] = [
     (form(("file", "a", b"12345"), end=b""), None, "last boundary"),
     (form(("file", "a", b"1"))[:-20], None, "last boundary"),
     (b"no form at all", None, "file"),
+    (form(("file", "", b"")), None, "'file' is missing"),
     (form(("file", "a", b"1")), "multipart/form-data", "boundary"),
     (form(("content", None, b"x" * 300_000), ("file", "a", b"1")), None, "longer than"),
     (f"--{FORM}\r\nX: {'y' * 9000}".encode(), None, "too long"),
@@ -266,6 +269,15 @@ async def test_what_ends_the_right_ends_the_running_upload(serve: Serve) -> None
         request.breaks_off()
         await settled(server)
     await kept(server, 0)
+
+
+async def test_a_server_that_stops_says_so_to_whoever_is_still_sending(serve: Serve) -> None:
+    server, ann, _, room = await two(serve)
+    request = await begins(ann, room)
+    await runs(server)
+    await server.house.drain()
+    assert await request.answered() == 503
+    assert request.code == "draining" and request.headers["retry-after"] == "2"
 
 
 async def test_a_right_lost_at_the_last_step_stores_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from heartlink.store.sqlite import SqliteBackend
 from heartlink.store.tables import ALL, META, POLICY_COMMITS
 from tests.actors import PASSWORD, Server
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMMAND_SECONDS = 60
 LEAVES = b"leaves " * 1000
 
