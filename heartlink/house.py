@@ -32,7 +32,7 @@ from heartlink.connection.rates import UserRates
 from heartlink.demo import furnish
 from heartlink.diagnosis import Diagnosis
 from heartlink.dispatch import ChatDispatcher, DoctorDispatcher, PermissionDispatcher
-from heartlink.errors import Refusal, StartupFailure, StoreFault
+from heartlink.errors import Refusal, StartupFailure, StoreFault, draining
 from heartlink.files import Depot, Transfers, Uploads
 from heartlink.hub import Hub
 from heartlink.journal import Journals, Published
@@ -374,9 +374,10 @@ class House:
                 forget_at = loop.time() + FORGET_EVERY_SECONDS
 
     async def drain(self) -> None:
-        """Let writes land, then ask everybody to come back in a moment."""
+        """Let writes land, ask everybody to come back in a moment, and end what is still being sent by then."""
         self.draining = True
         self.calls.pause()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.journals.settle(), SETTLE_SECONDS)
         await self.hub.drain(self.settings.drain_seconds)
+        self.transfers.end_all(draining())
