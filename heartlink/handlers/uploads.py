@@ -65,6 +65,8 @@ class UploadHandler(StreamingHandler):
     _form: FormReader | None = None
     _has_file = False
     _in_file = False
+    _is_unchosen = False
+    """Whether the file is what browsers send of a field in which none was chosen: no name, and no bytes so far."""
 
     async def begin(self) -> None:
         """Look at everything that can be known before the body."""
@@ -104,14 +106,15 @@ class UploadHandler(StreamingHandler):
             elif isinstance(found, FilePart):
                 self._begin_file(found)
             elif isinstance(found, Piece) and self._in_file:
+                self._is_unchosen = False
                 await self._incoming.take(found.data)
 
     def _begin_file(self, part: FilePart) -> None:
         self._in_file = part.field in FILE_FIELDS
         if self._in_file:
-            if self._has_file:
+            if self._has_file and not self._is_unchosen:
                 raise unfit(part.field, "it is the second file", "Send each file with a request of its own.")
-            self._has_file = True
+            self._has_file, self._is_unchosen = True, not part.name
             self._said["name"] = part.name or self._said.get("name", "")
             if part.field == "audio":
                 # What older clients call a recording; it stays a file where its bytes are no sound.
@@ -123,7 +126,7 @@ class UploadHandler(StreamingHandler):
             self._end_lingering()
             return
         assert self._incoming is not None
-        if not self._has_file:
+        if not self._has_file or self._is_unchosen:
             raise missing_parameters("file", "the form")
         if self._form is not None and not self._form.is_complete:
             raise unfit("file", "the form ends before its last boundary", "Send it again.")
