@@ -187,6 +187,16 @@ def test_http_answered_by_something_else(cast: Cast, answer: str) -> None:
     assert words[answer] in finding(page, "http")
 
 
+def test_a_server_that_is_away_is_not_blamed_on_the_proxy(cast: Cast) -> None:
+    ann = cast.visitor()
+    page = visits(ann)
+    ann.context.set_offline(True)
+    page.get_by_role("button", name="Check again").click()
+    expect(page.locator('[data-step="address"]')).to_have_attribute("data-verdict", "skipped", timeout=DONE_MS)
+    expect(page.locator("#steps")).to_have_attribute("data-done", "true", timeout=DONE_MS)
+    assert verdicts(page)["http"] == "failed"
+
+
 def test_two_servers_at_one_address(cast: Cast) -> None:
     ann = cast.visitor()
     instances = iter("abcdefgh")

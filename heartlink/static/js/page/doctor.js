@@ -20,6 +20,8 @@ class Visit {
   #rooms = null;
   /** The name by which the server knows the handshake of this run. */
   attempt = "";
+  /** Nothing answered the first request over HTTP: what a proxy does with others cannot be told. */
+  isSilent = false;
 
   constructor(roomId) {
     this.roomId = roomId;

@@ -59,11 +59,12 @@ function checkWebSocket() {
 
 const isHealthy = ({ status, json }) => status === 200 && json?.status === "ok";
 
-async function checkHttp() {
+async function checkHttp(visit) {
   let alive, again, isReady;
   try {
     [alive, again, isReady] = await Promise.all([ask("/healthz"), ask("/healthz"), ask("/readyz")]);
   } catch {
+    visit.isSilent = true;
     return failed(
       t("The server does not answer."),
       t("See whether HeartLink runs, and whether {address} leads to it.", { address: location.origin }),
@@ -93,6 +94,7 @@ async function checkHttp() {
 
 async function checkAddress(visit) {
   const seen = await visit.whoAmI();
+  if (!seen && visit.isSilent) return skipped(t("Not checked: the server does not answer."));
   if (!seen)
     return failed(
       t("The page is here, but /api/ is not answered by HeartLink."),
