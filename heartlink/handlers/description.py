@@ -107,7 +107,7 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
     components["RoomView"]["properties"]["last_message"] = _one_of(_ref("Message"), {"type": "null"})
     for page in ("HistoryPage", "SearchPage"):
         components[page]["properties"]["messages"]["items"] = _ref("Message")
-    components["Message"]["properties"] |= {"is_own": {"type": "boolean"}, "is_read": {"type": "boolean"}}
+    components["Message"]["properties"] |= {name: {"type": "boolean"} for name in ("is_own", "is_read", "duplicate")}
     return {
         "openapi": OPENAPI_VERSION,
         "info": {"title": "HeartLink", "version": __version__},
@@ -162,7 +162,10 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
         "tags": [route.path.split("/")[2] if route.path.startswith("/api/") else "operation"],
-        "responses": {str(operation.status): answer, **{str(status): refused for status in sorted(statuses)}},
+        "responses": {
+            **{str(status): answer for status in (operation.status, *operation.also)},
+            **{str(status): refused for status in sorted(statuses)},
+        },
     }
     if operation.request is not None:
         described["requestBody"] = {"content": _json(_schema(operation.request))}

@@ -167,6 +167,7 @@ class FileHandler(DownloadHandler):
     operations = describe(
         GET=Operation(
             "A file, or the part that `Range` names; with `ETag`, as an attachment unless it is safe to show.",
+            also=(206, 304),
             errors=(403, 404, 412, 416),
         )
     )
@@ -180,7 +181,9 @@ class ThumbnailHandler(DownloadHandler):
     """The preview of an image."""
 
     operations = describe(
-        GET=Operation("A small WebP picture of an image; 404 for other files.", errors=(403, 404, 412, 416))
+        GET=Operation(
+            "A small WebP picture of an image; 404 for other files.", also=(206, 304), errors=(403, 404, 412, 416)
+        )
     )
 
     async def get(self, file_id: str) -> None:

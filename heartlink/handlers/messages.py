@@ -112,6 +112,7 @@ class MessagesHandler(TalkHandler):
             PostMessageBody,
             Message,
             status=201,
+            also=(200,),
             errors=(403, 404, 409, 410, 413, 429, 503),
         ),
     )

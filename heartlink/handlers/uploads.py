@@ -48,6 +48,7 @@ class UploadHandler(StreamingHandler):
             "was stored before.",
             response=Message,
             status=201,
+            also=(200,),
             query={
                 "name": "what the file is called; in a form its own name counts",
                 "content": "a text to go with it",

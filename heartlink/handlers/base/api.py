@@ -22,13 +22,15 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 class Operation:
     """What one method of an address takes and gives; the OpenAPI description is made of these.
 
-    ``query`` names the query's parameters and says what they are; ``errors`` lists statuses beyond the usual ones.
+    ``query`` names the query's parameters and says what they are; ``also`` lists what else it answers when all is
+    well, with the same body; ``errors`` lists refusals beyond the usual ones.
     """
 
     summary: str
     request: Any = None
     response: Any = None
     status: int = 200
+    also: tuple[int, ...] = ()
     query: Mapping[str, str] | None = None
     errors: tuple[int, ...] = ()
     needs_sign_in: bool = True
