@@ -23,6 +23,7 @@ RANKS = {
     "heartlink.names": 0,
     "heartlink.logs": 0,
     "heartlink.ports": 0,
+    "heartlink.disk": 0,
     "heartlink.reach": 1,
     "heartlink.doctor": 1,
     "heartlink.tasks": 0,

@@ -7,6 +7,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from heartlink.disk import sync_path
 from heartlink.errors import StartupFailure
 
 KEY_FILE = "secret.key"
@@ -45,11 +46,7 @@ def _make(path: Path) -> None:
         _publish(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_path(path.parent)
 
 
 def _publish(draft: Path, path: Path) -> None:

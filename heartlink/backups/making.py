@@ -13,6 +13,7 @@ from typing import Final
 from heartlink import __version__
 from heartlink.backups.archive import DATABASE, FILES, LAYOUT, ArchiveWriter, Manifest, Problem
 from heartlink.backups.contents import Contents, read_contents
+from heartlink.disk import sync_path
 from heartlink.errors import StoreFault
 from heartlink.protocol import iso
 from heartlink.store.sqlite.snapshot import fold_log, snapshot
@@ -34,7 +35,7 @@ async def back_up(data_dir: Path, target: Path, report: Callable[[str], None]) -
             draft = Path(folder) / "draft.tar"
             manifest = await _write(data_dir, draft, Path(folder), report)
             os.link(draft, target)
-            _sync_folder(target.parent)
+            sync_path(target.parent)
     except StoreFault as fault:
         raise Problem(f"The database in {data_dir} cannot be copied ({fault}).", "Run `check` on it.") from None
     except OSError as error:
@@ -133,11 +134,3 @@ def _require_space(data_dir: Path, folder: Path) -> None:
             f"The backup needs up to {needed >> 20} MiB in {folder}, and {free >> 20} MiB are free.",
             "Free some space, or name a file on another disk with --to.",
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Final
 
 from heartlink.auth.keys import KEY_FILE
 from heartlink.backups.archive import DATABASE, FILES, Problem, read_manifest, unpack
+from heartlink.disk import sync_path
 from heartlink.errors import StartupFailure, StoreFault
 from heartlink.store.folder import RESTORING_FILE, DataFolder
 from heartlink.store.formats import FORMAT
@@ -81,7 +81,7 @@ def _swap(data_dir: Path, unpacked: Path) -> Path | None:
     """Old things aside, new things in place; a server refuses to start in between (the mark says why)."""
     mark = data_dir / RESTORING_FILE
     mark.write_text("A restore is under way, or was cut off: run it again.\n")
-    _sync(data_dir)
+    sync_path(data_dir)
     old = [name for name in (DATABASE, FILES, UPLOADS, KEY_FILE) if (data_dir / name).exists()]
     aside = data_dir / time.strftime("before-restore-%Y%m%dT%H%M%SZ", time.gmtime()) if old else None
     if aside:
@@ -90,19 +90,11 @@ def _swap(data_dir: Path, unpacked: Path) -> Path | None:
             fold_log(data_dir / DATABASE)
         for name in old:
             (data_dir / name).rename(aside / name)
-        _sync(aside)
+        sync_path(aside)
     for name in (FILES, DATABASE):
         (unpacked / name).rename(data_dir / name)
-    _sync(data_dir)
+    sync_path(data_dir)
     shutil.rmtree(unpacked, ignore_errors=True)
     mark.unlink()
-    _sync(data_dir)
+    sync_path(data_dir)
     return aside
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

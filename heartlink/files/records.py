@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
+from heartlink.disk import sync_path
 from heartlink.files.publisher import Wish
-from heartlink.files.spool import Spool, sync_folder
+from heartlink.files.spool import Spool
 from heartlink.model import FileId, UserId
 
 RECORD: Final = ".tus"
@@ -77,7 +78,7 @@ class Records:
         finally:
             os.close(opened)
         fresh.replace(path)
-        sync_folder(self._spool.folder)
+        sync_path(self._spool.folder)
 
     def finish(self, record: Record) -> None:
         """Store what became of it, and let go of the content."""

@@ -214,12 +214,3 @@ def digest_of(path: Path) -> str:
         while data := file.read(READ_BYTES):
             digest.update(data)
     return digest.hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk; blocks."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from heartlink.disk import sync_path
 from heartlink.errors import BlobMissing, StoreUnavailable
 from heartlink.store.backend import BLOB_PIECE_BYTES, check_blob_id
 
@@ -114,15 +115,15 @@ class Blobs:
         except OSError:
             shutil.copyfile(source, made)
         made.chmod(0o600)
-        _sync(made)
+        sync_path(made)
         if not target.parent.is_dir():
             target.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync(self._folder)
-            _sync(self._folder.parent)
+            sync_path(self._folder)
+            sync_path(self._folder.parent)
         made.replace(target)
         # Where both were names of one file already, nothing was replaced, and one name is too many.
         made.unlink(missing_ok=True)
-        _sync(target.parent)
+        sync_path(target.parent)
 
     def _ids(self, after: str, limit: int) -> list[str]:
         found: list[str] = []
@@ -141,11 +142,3 @@ class Blobs:
 
 def _reading(opened: int, wanted: int, at: int) -> Callable[[], bytes]:
     return lambda: os.pread(opened, wanted, at)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from heartlink.disk import sync_path
 from heartlink.errors import StoreUnavailable
 from heartlink.store.sqlite.connection import connect
 
@@ -26,7 +27,8 @@ def snapshot(source: Path, target: Path) -> None:
             writer.execute("pragma journal_mode = delete").fetchall()
     except sqlite3.Error as error:
         raise StoreUnavailable(f"SQLite: {error}") from error
-    _sync(target)
+    sync_path(target)
+    sync_path(target.parent)
 
 
 def find_damage(path: Path) -> str | None:
@@ -47,12 +49,3 @@ def fold_log(path: Path) -> None:
             connection.execute("pragma journal_mode = delete").fetchall()
     except sqlite3.DatabaseError as error:
         raise StoreUnavailable(f"SQLite: {error}") from error
-
-
-def _sync(path: Path) -> None:
-    for each in (path, path.parent):
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
