@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from heartlink.errors import StartupFailure, StoreUnavailable
-from heartlink.model import FileId, RoomId, StoredMessage
+from heartlink.model import FileId, RoomId, StoredFile, StoredMessage
 from heartlink.store.backend import Backend
 from heartlink.store.files import Files, thumbnail_blob
 from heartlink.store.folder import DataFolder
@@ -32,8 +32,8 @@ PROBLEMS_AT_MOST: Final = 100
 class Contents:
     """What a store holds.
 
-    ``files`` are sizes in bytes by blob id, ``digests`` their SHA-256 where it is known, ``unsure`` the blobs whose
-    message was just being stored; ``problems`` is what does not fit together.
+    ``files`` are sizes in bytes by blob id, ``digests`` their SHA-256 where it is known, ``unsure`` the blobs of
+    files whose message is not stored; ``problems`` is what does not fit together.
     """
 
     format: int = 1
@@ -72,11 +72,15 @@ async def read_contents(folder: Path) -> Contents:
         contents.epoch = await read_epoch(backend)
         contents.users = len(await Users(backend).all_ids())
         await _read_commits(backend, contents)
-        shown = await _read_files(backend, contents)
+        files = await _read_files(backend)
         for kind in ROOM_KINDS:
             for row in await backend.scan(ROOMS, {"kind": kind}, limit=EVERYTHING):
                 contents.rooms += 1
-                await _read_room(backend, RoomId(row.id), shown, contents)
+                await _read_room(backend, RoomId(row.id), files, contents)
+        for file in files.values():
+            if file.message_id is None:
+                contents.unsure.update(_blobs(file))
+        contents.unsure -= contents.files.keys()
         return contents
     finally:
         await backend.close()
@@ -94,34 +98,38 @@ async def _read_commits(backend: Backend, contents: Contents) -> None:
             contents.commits += 1
 
 
-async def _read_files(backend: Backend, contents: Contents) -> set[FileId]:
-    """The ids of all files there are rows for."""
-    files, shown = Files(backend), set[FileId]()
+async def _read_files(backend: Backend) -> dict[FileId, StoredFile]:
+    """All files there are rows for."""
+    found: dict[FileId, StoredFile] = {}
     after = FileId("")
-    while page := await files.all_after(after, PAGE):
+    while page := await Files(backend).all_after(after, PAGE):
+        found.update((file.id, file) for file in page)
         after = page[-1].id
-        for file in page:
-            shown.add(file.id)
-            blobs = {file.blob: file.size}
-            if file.thumbnail_bytes:
-                blobs[thumbnail_blob(file.blob)] = file.thumbnail_bytes
-            if file.message_id is None:
-                contents.unsure.update(blobs)
-            else:
-                contents.files.update(blobs)
-                contents.digests[file.blob] = file.sha256
-    contents.unsure -= contents.files.keys()
-    return shown
+    return found
 
 
-async def _read_room(backend: Backend, room_id: RoomId, shown: set[FileId], contents: Contents) -> None:
+def _blobs(file: StoredFile) -> dict[str, int]:
+    blobs = {file.blob: file.size}
+    if file.thumbnail_bytes:
+        blobs[thumbnail_blob(file.blob)] = file.thumbnail_bytes
+    return blobs
+
+
+async def _read_room(backend: Backend, room_id: RoomId, files: dict[FileId, StoredFile], contents: Contents) -> None:
     async for stored in _messages(backend, room_id, contents):
         message = stored.message
         contents.messages += 1
         if message.room_id != room_id or not 1 <= message.id <= message.rev:
             contents.complain(f"Message {message.id} of room {room_id} has numbers that do not fit.")
-        if message.file is not None and message.file.id not in shown:
+        if message.file is None:
+            continue
+        file = files.get(message.file.id)
+        if file is None:
             contents.complain(f"Message {message.id} of room {room_id} shows a file that is not known.")
+        else:
+            # A row may still be pending here: it is confirmed a moment after its message, or at the next start.
+            contents.files.update(_blobs(file))
+            contents.digests[file.blob] = file.sha256
 
 
 async def _messages(backend: Backend, room_id: RoomId, contents: Contents) -> AsyncIterator[StoredMessage]:

@@ -21,6 +21,7 @@ from heartlink.store.folder import RESTORING_FILE, DataFolder
 from heartlink.store.formats import FORMAT, Stamp, bring_up_to_date, read_stamp
 from heartlink.store.meta import read_epoch
 from heartlink.store.sqlite import SqliteBackend
+from heartlink.store.sqlite.connection import PAGE_BYTES
 from heartlink.store.tables import ALL, META, POLICY_COMMITS
 from tests.actors import PASSWORD, Server
 
@@ -220,7 +221,10 @@ async def test_check_tells_what_is_wrong(backup: Path, tmp_path: Path) -> None:
     code, said = await run("check", "--data-dir", tmp_path)
     assert code == 1 and "Between the versions 0 and 2" in said
     database = tmp_path / DATABASE
-    database.write_bytes(database.read_bytes()[:40_000] + b"\0" * 4096 + database.read_bytes()[44_096:])
+    content = database.read_bytes()
+    # Whatever lies where: of every second page the head is gone.
+    pages = [content[at : at + PAGE_BYTES] for at in range(0, len(content), PAGE_BYTES)]
+    database.write_bytes(b"".join(page if at < 2 or at % 2 else bytes(64) + page[64:] for at, page in enumerate(pages)))
     code, said = await run("check", "--data-dir", tmp_path)
     assert code == 1 and "WRONG" in said
 
