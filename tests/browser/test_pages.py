@@ -49,7 +49,7 @@ FAINT = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode, element = node.parentElement;
-    if (!node.data.trim() || element.closest('script, svg, noscript, .sr-only, .avatar, :disabled')) continue;
+    if (!node.data.trim() || element.closest('script, svg, noscript, .sr-only, :disabled')) continue;
     if (!element.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
     if (/^[\\p{Extended_Pictographic}\\ufe0f\\u200d\\s]+$/u.test(node.data)) continue;
     const style = getComputedStyle(element), below = background(element);
