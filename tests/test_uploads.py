@@ -391,6 +391,15 @@ async def test_so_many_at_once(serve: Serve) -> None:
     for request in requests:
         request.breaks_off()
     await settled(server)
+    many = await asyncio.gather(*(begins(ann, room) for _ in range(6)))
+    refusals = [asyncio.create_task(request.answered()) for request in many]
+    await eventually(lambda: sum(map(asyncio.Task.done, refusals)) == 4)
+    assert len(server.house.transfers) == 2
+    for request in many:
+        request.breaks_off()
+    answers = await asyncio.gather(*refusals, return_exceptions=True)
+    assert answers.count(429) == 4
+    await settled(server)
     assert (await uploads(ann, room, content(10))).status == 201
 
 

@@ -61,11 +61,12 @@ class Uploads:
     ) -> Incoming:
         """Let an upload begin; ``end`` is called when it may go on no more. Raises the Refusal that says why not."""
         self.gate.check_house()
-        self.gate.check_count(identity.user.id)
         reservation = await self.gate.reserve(identity.user, length)
         try:
             async with self.live_rooms.use(room_id) as live:
                 self.gate.check_right(live, identity)
+                # Counted in the turn in which it becomes one of them: those who come together do not all slip through.
+                self.gate.check_count(identity.user.id)
                 return Incoming(self, identity, room_id, reservation, end)
         except BaseException:
             reservation.release()

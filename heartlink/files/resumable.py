@@ -163,12 +163,12 @@ class Resumables:
         """Go on from ``offset``; whoever was at it is ended. ``end`` is called when this one may go on no more."""
         if length is not None and offset + length > upload.record.length:
             raise too_large("What is sent", f"the Upload-Length of {upload.record.length} bytes")
-        self.gate.check_count(identity.user.id)
         await self._take_over(upload)
         await self.spool.make_room(length or 0)
         async with self._live_rooms.use(upload.record.wish.room_id) as live:
             self.gate.check_right(live, identity)
             # Nothing is awaited from here on: two who came together must not both go on.
+            self.gate.check_count(identity.user.id)
             if upload.writing is not None or upload.finishing is not None or upload.is_removed:
                 raise locked()
             if offset != upload.offset:
