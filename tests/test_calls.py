@@ -234,6 +234,7 @@ async def test_several_devices_ring_and_one_answers(serve: Serve) -> None:
         "room_id": stage.room,
         "room_name": "Tea",
         "username": "ann",
+        "display_name": "ann",
         "user_id": ann.id,
         "media": "video",
         "message": "",

@@ -103,11 +103,13 @@ class Voice:
 
     def _incoming(self, running: Running) -> Notification:
         call, live = running.call, running.live
+        caller = live.user(call.caller_id)
         data = IncomingCall(
             call_id=call.id,
             room_id=live.id,
             room_name=live.state.room.name,
-            username=self._name(running),
+            username=caller.username if caller else "",
+            display_name=caller.display_name if caller else "",
             user_id=call.caller_id,
             media=call.media,
             message=call.message,

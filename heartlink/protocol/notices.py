@@ -92,6 +92,7 @@ class IncomingCall(msgspec.Struct, frozen=True, kw_only=True, tag="incoming_call
     room_id: str
     room_name: str
     username: str
+    display_name: str
     user_id: str
     media: CallMedia
     message: str

@@ -10,13 +10,13 @@ const rings = new Map();
 
 function ring(data) {
   if (location.pathname === roomUrl(data.room_id) || rings.has(data.call_id)) return;
-  const name = `@${data.username}`;
+  const name = data.display_name;
   const title = data.media === "video" ? t("{name} calls, with video", { name }) : t("{name} calls", { name });
   const answer = `${roomUrl(data.room_id)}?${new URLSearchParams({ call: data.call_id })}`;
   const panel = el(
     "section",
     { class: "ring elsewhere", role: "alertdialog", "aria-label": title, data: { callId: data.call_id } },
-    avatar({ id: data.user_id, name: data.username }),
+    avatar({ id: data.user_id, name }),
     el(
       "div",
       { class: "ring-text", role: "alert" },
