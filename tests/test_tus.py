@@ -69,6 +69,16 @@ async def test_an_upload_in_pieces_becomes_a_message_with_the_last(serve: Serve)
     assert over["HeartLink-Message-Id"] == str(message_id)
 
 
+async def test_a_head_repeats_what_was_said_of_the_upload_but_no_white_space(serve: Serve) -> None:
+    _, ann, _, room = await two(serve)
+    said = metadata(room=room, filename="笔记.bin")
+    headers = {**TUS, "Upload-Length": "5", "Upload-Metadata": said.replace(",", ", \t") + ", mine"}
+    begun = await ann.asks("POST", "/api/uploads/", headers=headers)
+    assert begun.status == 201, begun
+    repeated = (await stands(ann, begun.headers["Location"]))["Upload-Metadata"]
+    assert repeated.replace(", ", ",") == f"{said},mine"
+
+
 async def two(serve: Serve, **settings: Any) -> tuple[Server, Person, Person, str]:
     server = await serve(messages_per_second=0, **settings)
     ann, bob = await server.person("ann"), await server.person("bob")
@@ -269,7 +279,8 @@ async def test_a_restart_loses_nothing_that_was_claimed(serve: Serve, tmp_path: 
     again = await serve(data_dir=tmp_path / "kept", mongo_url=mongo_url or None, upload_bytes_per_user=3000)
     ann = Person(again, ann.token, {"id": ann.id, "username": "ann"})
     assert len(spooled(again)) == 6
-    assert (await stands(ann, path))["Upload-Offset"] == "800"
+    where = await stands(ann, path)
+    assert (where["Upload-Offset"], where["Upload-Metadata"]) == ("800", metadata(room=room, client_id="one"))
     assert (await begins(ann, room, 1000)).code == "quota_exceeded", "what was begun before counts"
     assert (await goes_on(ann, path, 800, data[800:])).headers["HeartLink-Message-Id"] == "1"
     [message] = await shown(ann, room)

@@ -25,7 +25,10 @@ MARK_DIGITS: Final = 20
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload as it was begun, and what became of it; ``dedup`` is the key under which its message is stored once."""
+    """An upload as it was begun, and what became of it; ``dedup`` is the key under which its message is stored once.
+
+    ``metadata`` is what its client said of it, word for word.
+    """
 
     id: str
     owner_id: UserId
@@ -34,6 +37,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     file_id: FileId
     dedup: str
     created_at_ms: int
+    metadata: str = ""
     message_id: int | None = None
 
 

@@ -97,7 +97,7 @@ class Resumables:
 
     # The life of an upload
 
-    async def begin(self, identity: Identity, wish: Wish, length: int) -> Upload:
+    async def begin(self, identity: Identity, wish: Wish, length: int, metadata: str = "") -> Upload:
         """A new upload; raises the Refusal that says why not."""
         gate, user = self.gate, identity.user
         gate.check_house()
@@ -117,6 +117,7 @@ class Resumables:
                 file_id=new_file_id(),
                 dedup=own_key if wish.client_id is None else dedup_key(wish.room_id, user.id, wish.client_id),
                 created_at_ms=now_ms,
+                metadata=metadata,
             )
             await self.spool.do(lambda: self.records.begin(record))
         except BaseException:

@@ -36,8 +36,8 @@ MESSAGE_HEADER: Final = "HeartLink-Message-Id"
 PATH: Final = "/api/uploads/"
 LENGTH: Final = re.compile("[0-9]{1,18}")
 EXPOSED: Final = (
-    "Location, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
-    f"{MESSAGE_HEADER}, Retry-After"
+    "Location, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Expires, Tus-Resumable, Tus-Version, "
+    f"Tus-Extension, Tus-Max-Size, {MESSAGE_HEADER}, Retry-After"
 )
 ALLOWED: Final = (
     f"Authorization, Content-Type, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset, {OVERRIDE}"
@@ -189,14 +189,15 @@ class CreationHandler(TusHandler):
         if "Upload-Defer-Length" in self.request.headers:
             raise unfit("Upload-Defer-Length", "a length is wanted at once", "Send Upload-Length.")
         length = self.number("Upload-Length")
-        said = read_metadata(self.request.headers.get("Upload-Metadata", ""))
+        metadata = " ".join(self.request.headers.get("Upload-Metadata", "").split())
+        said = read_metadata(metadata)
         if not said.get("room"):
             raise missing_parameters("room", "Upload-Metadata")
         piece_length, has_piece = self.piece_length(), self.has_piece_type()
         if piece_length and not has_piece:
             raise wrong_type(self.request.headers.get("Content-Type", ""))
         self._upload = await self.house.uploads.resumables.begin(
-            identity, read_wish(RoomId(said["room"]), said), length
+            identity, read_wish(RoomId(said["room"]), said), length, metadata
         )
         if has_piece and piece_length != 0:
             await self.go_on(self._upload, 0)
@@ -253,6 +254,8 @@ class UploadedHandler(TusHandler):
             self.set_header(MESSAGE_HEADER, str(await uploads.finish(self.need_identity(), upload)))
         self.set_header("Upload-Offset", str(offset))
         self.set_header("Upload-Length", str(upload.record.length))
+        if upload.record.metadata:
+            self.set_header("Upload-Metadata", upload.record.metadata)
         self.put_expiry(upload)
         self.set_header("Cache-Control", "no-store")
         self.finish()
