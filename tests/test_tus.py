@@ -136,6 +136,8 @@ async def test_what_is_wrong_with_a_beginning_is_said(serve: Serve) -> None:
         (ann, {"Upload-Defer-Length": "1"}, 400, "invalid_parameters"),
         (ann, {"Upload-Metadata": ""}, 400, "missing_parameters"),
         (ann, {"Upload-Metadata": "room !!!"}, 400, "invalid_parameters"),
+        (ann, {"Upload-Metadata": metadata(room=room, duration="long")}, 400, "invalid_parameters"),
+        (ann, {"Upload-Metadata": metadata(room=room, waveform="[1,101]")}, 400, "invalid_parameters"),
         (ann, {"Upload-Metadata": f"{metadata(room=room)},{metadata(room=room)}"}, 400, "invalid_parameters"),
         (ann, {"Upload-Metadata": metadata(room=room, reply_to="x")}, 400, "invalid_parameters"),
         (ann, {"Upload-Metadata": metadata(room="nowhere")}, 404, "not_found"),

@@ -11,6 +11,7 @@ from heartlink.files.publisher import Wish
 from heartlink.files.quotas import Quotas, Reservation
 from heartlink.files.spool import Spool
 from heartlink.files.transfers import Transfers
+from heartlink.media import read_duration, read_waveform
 from heartlink.model import Identity, User, UserId
 
 
@@ -48,6 +49,8 @@ class Gate:
             raise unfit("client_id", "it does not have 1 to 64 characters")
         if wish.kind not in ("", "voice", "file"):
             raise unfit("kind", "it is neither 'voice' nor 'file'", "Leave it out: what a file is, its bytes say.")
+        read_duration(wish.duration)
+        read_waveform(wish.waveform)
 
     def check_house(self) -> None:
         """Raise ``draining`` or ``not_saved`` while nothing can be taken in."""
