@@ -187,6 +187,18 @@ async def test_what_is_wrong_with_a_piece_is_said_and_changes_nothing(serve: Ser
     assert (await ann.asks("GET", message["file_url"])).body == content(400) + content(600, 2)
 
 
+async def test_those_that_are_begun_together_are_counted_together(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, ann, _, room = await two(serve)
+    monkeypatch.setattr("heartlink.files.resumable.UNFINISHED_PER_USER", 3)
+    answers = await asyncio.gather(*(begins(ann, room, 10) for _ in range(7)))
+    assert sorted(answer.status for answer in answers) == [201] * 3 + [429] * 4
+    [path, *_] = [answer.headers["Location"] for answer in answers if answer.status == 201]
+    assert (await ann.asks("DELETE", path, headers=TUS)).status == 204
+    assert (await begins(ann, room, 10)).status == 201
+
+
 async def test_a_beginning_may_bring_the_first_piece_or_all(serve: Serve) -> None:
     _, ann, _, room = await two(serve)
     headers = {**PIECE, "Upload-Length": "1000", "Upload-Metadata": metadata(room=room)}

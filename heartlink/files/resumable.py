@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -81,6 +82,7 @@ class Resumables:
         self._spawn = spawn
         self._keep_ms = int(keep_hours * 3_600_000)
         self._uploads: dict[str, Upload] = {}
+        self._beginning: Counter[UserId] = Counter()
 
     async def open(self) -> None:
         """Learn what a restart has left, and clear what is of no use."""
@@ -99,10 +101,21 @@ class Resumables:
 
     async def begin(self, identity: Identity, wish: Wish, length: int, metadata: str = "") -> Upload:
         """A new upload; raises the Refusal that says why not."""
-        gate, user = self.gate, identity.user
-        gate.check_house()
-        gate.check_wish(wish)
+        user = identity.user
+        self.gate.check_house()
+        self.gate.check_wish(wish)
         self._check_unfinished(user.id)
+        # Those who come together count each other: a place is taken before anything is awaited.
+        self._beginning[user.id] += 1
+        try:
+            return await self._begin(identity, wish, length, metadata)
+        finally:
+            self._beginning[user.id] -= 1
+            if not self._beginning[user.id]:
+                del self._beginning[user.id]
+
+    async def _begin(self, identity: Identity, wish: Wish, length: int, metadata: str) -> Upload:
+        gate, user = self.gate, identity.user
         reservation = await gate.reserve(user, length)
         try:
             async with self._live_rooms.use(wish.room_id) as live:
@@ -128,7 +141,8 @@ class Resumables:
 
     def _check_unfinished(self, user_id: UserId) -> None:
         mine = (upload for upload in self._uploads.values() if upload.record.owner_id == user_id)
-        if sum(upload.record.message_id is None for upload in mine) >= UNFINISHED_PER_USER:
+        unfinished = sum(upload.record.message_id is None for upload in mine) + self._beginning[user_id]
+        if unfinished >= UNFINISHED_PER_USER:
             raise Refusal(
                 "too_many",
                 429,
