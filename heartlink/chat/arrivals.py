@@ -143,11 +143,12 @@ class Arrivals:
                     if await self._arrive_now(peer, resume):
                         return
             raise StoreUnavailable("the store goes on writing what was given up")
-        except StoreFault:
-            # What was missed cannot be read now: the client comes back after a while.
-            peer.connection.hang_up(INTERNAL_FAREWELL, frame_of(error_frame(store_unavailable(), self._clock())))
-        except Refusal as refusal:
-            # And then it hears the reason at the door.
+        except (StoreFault, Refusal) as problem:
+            refusal = problem if isinstance(problem, Refusal) else store_unavailable()
+            if refusal.code == "not_saved":
+                # What kept the room from its turn; to whoever comes in it means that nothing can be read now.
+                refusal = store_unavailable()
+            # The client comes back after a while and finds the store, or the reason at the door.
             peer.connection.hang_up(INTERNAL_FAREWELL, frame_of(error_frame(refusal, self._clock())))
 
     async def _arrive_now(self, peer: Peer, resume: Resume) -> bool:

@@ -213,7 +213,11 @@ class Flood:
         identity = self.identities.get(seat.user_id) if seat.user_id else None
         resume = self.chance.choice((None, self._left_off(seat.room_id)))
         handler: Any = SimpleNamespace(
-            house=self.house, identity=identity, client_address="", _read_resume=lambda: resume
+            house=self.house,
+            identity=identity,
+            client_address="",
+            route=ChatSocketHandler.route,
+            _read_resume=lambda: resume,
         )
         try:
             await ChatSocketHandler.enter(handler, seat.room_id)
