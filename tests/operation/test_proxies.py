@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from proxies import KINDS, RunningProxy, apache_file, caddy_file, free_port, nginx_file
 
 from heartlink.doctor.remedies import PROXIES, UPSTREAM, block
 from tests.crooked_proxy import AUTHORITY, CERTIFICATES, swallowing_port
 from tests.launching import ROOT, Server
+from tests.operation.proxies import KINDS, RunningProxy, apache_file, caddy_file, free_port, nginx_file
 
 PATIENT = "--budget=20"
 PROCESS_SECONDS = 60.0
