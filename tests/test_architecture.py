@@ -6,6 +6,7 @@ Each check takes a tree of files and returns what is wrong with it, so that each
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,9 +90,15 @@ def read_tree(root: Path) -> Tree:
         if path.exists():
             parts = path.relative_to(root).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            tree[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+            tree[name] = parse(path.read_text(encoding="utf-8"))
     assert len(tree) > 1, f"no files to check under {root}"
     return tree
+
+
+@functools.cache
+def parse(text: str) -> ast.Module:
+    """Each file is read by every law, and parsed once."""
+    return ast.parse(text)
 
 
 def imports_of(module: str, tree: Tree) -> Iterator[tuple[str, int]]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import socket
-import sqlite3
-import statistics
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +15,9 @@ import pymongo
 import pytest
 
 from heartlink.errors import DuplicateKey, StartupFailure, StoreUnavailable
-from heartlink.store.backend import Backend, Collection, Document, Replace, Span
+from heartlink.store.backend import Backend, Collection, Document, Replace
 from heartlink.store.mongo import TIMEOUT_SECONDS, MongoBackend
-from heartlink.store.tables import ALL, MESSAGES
+from heartlink.store.tables import ALL
 from tests.contract_store import BARE, COLLECTIONS, NOTES, ROWS, inserts, note, outcome, row, shapes
 from tests.nx_server import NxServer
 from tests.wire_proxy import WireProxy
@@ -199,44 +195,6 @@ def test_indexes_outlive_the_server(tmp_path: Path) -> None:
                         await backend.insert(ROWS, Document("other", other.keys, b""))
 
     asyncio.run(go())
-
-
-def test_a_page_of_history_costs_the_same_in_a_long_room(tmp_path: Path) -> None:
-    """Medians of alternating measurements in a short and a long room: they meet the same noise."""
-    sizes = (1_000, 100_000)
-    with NxServer(tmp_path / "data") as server:
-
-        async def go(measure: bool) -> list[list[float]]:
-            async with contextlib.AsyncExitStack() as stack:
-                backends = [await stack.enter_async_context(opened(server.url_for(f"r{n}"), ALL)) for n in sizes]
-                times: list[list[float]] = [[], []]
-                for _ in range(60 if measure else 0):
-                    for at, backend in enumerate(backends):
-                        began = time.perf_counter()
-                        span = Span("seq", below=sizes[at] // 2, descending=True)
-                        assert len(await backend.scan(MESSAGES, {"room": "a"}, span, 50)) == 50
-                        times[at].append(time.perf_counter() - began)
-                return times
-
-        asyncio.run(go(measure=False))
-        server.stop()
-        for size in sizes:
-            fill(tmp_path / "data" / f"r{size}.db", size)
-        server.start()
-        small, large = asyncio.run(go(measure=True))
-    assert statistics.median(large) <= 3 * statistics.median(small)
-
-
-def fill(file: Path, count: int) -> None:
-    """Put messages into the stand-in's own file: over the wire it would take half a minute."""
-    with contextlib.closing(sqlite3.connect(file)) as connection:
-        rows = [
-            (f"a:{seq:012d}", json.dumps({"_id": f"a:{seq:012d}", "room": "a", "dedup": f"a/{seq}", "fingerprint": ""}
-             | {"seq": seq, "rev": seq, "body": '{"content":"hello"}'}))
-            for seq in range(1, count + 1)
-        ]  # fmt: skip
-        connection.executemany("insert into messages (_id, data) values (?, ?)", rows)
-        connection.commit()
 
 
 # --- reasons not to start ---
