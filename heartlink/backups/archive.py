@@ -18,8 +18,10 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-DATABASE: Final = "heartlink.db"
-FILES: Final = "files"
+from heartlink.store.sqlite import DATABASE_FILE, FOLDER
+
+DATABASE: Final = DATABASE_FILE
+FILES: Final = FOLDER
 MANIFEST: Final = "manifest.json"
 LAYOUT: Final = 1
 """The layout of the backup file itself."""

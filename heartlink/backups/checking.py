@@ -9,8 +9,9 @@ from pathlib import Path
 
 from heartlink.backups.archive import DATABASE, Manifest, Problem, read_manifest, unpack
 from heartlink.backups.contents import Contents, read_contents
-from heartlink.backups.making import TRIES, place_of
+from heartlink.backups.making import TRIES
 from heartlink.errors import StoreFault
+from heartlink.store.sqlite import blob_path
 from heartlink.store.sqlite.snapshot import find_damage, snapshot
 
 
@@ -57,7 +58,7 @@ async def _check(copy: Path, data_dir: Path) -> Contents:
     except StoreFault as fault:
         return Contents(problems=[f"The database cannot be read: {fault}."])
     for name, size in contents.files.items():
-        wrong = _compare(place_of(data_dir, name), size, contents.digests.get(name))
+        wrong = _compare(blob_path(data_dir, name), size, contents.digests.get(name))
         if wrong:
             contents.complain(f"The file {name} of a message {wrong}.")
     return contents

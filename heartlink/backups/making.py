@@ -16,6 +16,7 @@ from heartlink.backups.contents import Contents, read_contents
 from heartlink.disk import sync_path
 from heartlink.errors import StoreFault
 from heartlink.protocol import iso
+from heartlink.store.sqlite import blob_path
 from heartlink.store.sqlite.snapshot import fold_log, snapshot
 
 TRIES: Final = 3
@@ -94,24 +95,19 @@ def _names(archive: ArchiveWriter) -> set[str]:
 
 
 def _files_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("*/*") if path == place_of(folder.parent, path.name)}
+    return {path.name for path in folder.glob("*/*") if path == blob_path(folder.parent, path.name)}
 
 
 def _add_files(archive: ArchiveWriter, data_dir: Path, names: set[str]) -> set[str]:
     """Add files by their names; those that are not there (any more) are returned."""
     gone = set()
     for name in sorted(names):
-        path = place_of(data_dir, name)
+        path = blob_path(data_dir, name)
         try:
             archive.add(path.relative_to(data_dir).as_posix(), path)
         except FileNotFoundError:
             gone.add(name)
     return gone
-
-
-def place_of(data_dir: Path, name: str) -> Path:
-    """Where the embedded store keeps a file."""
-    return data_dir / FILES / name[:2] / name
 
 
 def _prepare(data_dir: Path, target: Path) -> None:

@@ -5,5 +5,6 @@ a few reader threads have connections of their own; one more copies the log into
 """
 
 from heartlink.store.sqlite.backend import DATABASE_FILE, SqliteBackend
+from heartlink.store.sqlite.blobs import FOLDER, blob_path
 
-__all__ = ["DATABASE_FILE", "SqliteBackend"]
+__all__ = ["DATABASE_FILE", "FOLDER", "SqliteBackend", "blob_path"]

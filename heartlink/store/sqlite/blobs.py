@@ -25,10 +25,16 @@ PREFIX_CHARS: Final = 2
 Result = TypeVar("Result")
 
 
+def blob_path(data_dir: Path, blob_id: str) -> Path:
+    """Where a blob lies in a data folder."""
+    return data_dir / FOLDER / blob_id[:PREFIX_CHARS] / blob_id
+
+
 class Blobs:
     """The files of one data folder. Threads of its own: a slow copy keeps nobody from reading the database."""
 
     def __init__(self, folder: Path) -> None:
+        self._data_dir = folder
         self._folder = folder / FOLDER
         self._half_made = self._folder / HALF_MADE
         self._threads: ThreadPoolExecutor | None = None
@@ -50,7 +56,7 @@ class Blobs:
 
     async def read(self, blob_id: str, start: int, length: int | None) -> AsyncIterator[bytes]:
         """The bytes of a blob in pieces."""
-        path = self._path(check_blob_id(blob_id))
+        path = blob_path(self._data_dir, check_blob_id(blob_id))
         try:
             opened = await self._do(lambda: os.open(path, os.O_RDONLY))
         except FileNotFoundError:
@@ -70,7 +76,7 @@ class Blobs:
 
     async def size(self, blob_id: str) -> int | None:
         """The bytes of a blob."""
-        path = self._path(check_blob_id(blob_id))
+        path = blob_path(self._data_dir, check_blob_id(blob_id))
         try:
             return await self._do(lambda: path.stat().st_size)
         except FileNotFoundError:
@@ -78,7 +84,7 @@ class Blobs:
 
     async def delete(self, blob_id: str) -> bool:
         """Remove a blob."""
-        path = self._path(check_blob_id(blob_id))
+        path = blob_path(self._data_dir, check_blob_id(blob_id))
         try:
             await self._do(path.unlink)
         except FileNotFoundError:
@@ -88,9 +94,6 @@ class Blobs:
     async def ids(self, after: str, limit: int) -> list[str]:
         """The ids above ``after`` in their order."""
         return await self._do(lambda: self._ids(after, limit))
-
-    def _path(self, blob_id: str) -> Path:
-        return self._folder / blob_id[:PREFIX_CHARS] / blob_id
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         if self._threads is None:
@@ -103,7 +106,7 @@ class Blobs:
             raise StoreUnavailable(f"The folder of files: {error}") from error
 
     def _put(self, blob_id: str, source: Path) -> None:
-        target, made = self._path(blob_id), self._half_made / blob_id
+        target, made = blob_path(self._data_dir, blob_id), self._half_made / blob_id
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._half_made.mkdir(mode=0o700, exist_ok=True)
         made.unlink(missing_ok=True)
